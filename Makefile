@@ -1,0 +1,57 @@
+# Fairlead's build. On a fresh Debian machine with Go and root, two commands do everything: `make demo` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# Snapshotters that this program does not use would pull in C libraries and ioctl code of file systems.
+TAGS    := no_btrfs,no_devmapper,no_zfs,no_aufs
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# One set of flags for every command, so that they share one build cache.
+export GOFLAGS     := -buildvcs=false -tags=$(TAGS)
+export CGO_ENABLED := 0
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## bin/fairlead
+	go build -ldflags '$(LDFLAGS)' -o bin/fairlead ./cmd/fairlead
+
+.PHONY: deps
+deps: ## Install what running and testing need (Debian packages); says what it installs
+	@scripts/deps.sh
+
+.PHONY: demo
+demo: deps build ## The whole story, from private image to running container, in a temporary data directory
+	@scripts/demo.sh
+
+.PHONY: test
+test: deps check build ## All checks and tests
+	scripts/test.sh
+
+.PHONY: check
+check: tools ## Formatting, vet, linter, layout, and the CLI for every platform; needs no root
+	@scripts/check.sh
+
+.PHONY: race
+race: ## The core and the surfaces under the race detector
+	CGO_ENABLED=1 go test -race -count=1 $$(go list ./... | grep -vE '/driver/containerd|fairlead.dev/test|/cmd/')
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target, for FUZZTIME (30000x) each
+	@scripts/fuzz.sh
+
+.PHONY: bench
+bench: deps build ## The numbers of docs/benchmarks.md
+	@scripts/bench.sh
+
+.PHONY: tools
+tools: ## The linter and formatter, at pinned versions, into .tools
+	@scripts/tools.sh
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin .tools

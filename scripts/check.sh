@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# What holds for every change and needs neither root nor a running server.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { echo "== $*"; }
+
+step formatting
+unformatted=$(.tools/bin/gofumpt -l $(git ls-files '*.go'))
+if [ -n "$unformatted" ]; then
+  echo "not formatted; run .tools/bin/gofumpt -w on:" >&2
+  echo "$unformatted" >&2
+  exit 1
+fi
+
+step modules
+go mod verify > /dev/null
+go mod tidy -diff
+
+step vet
+go vet ./...
+
+step linter
+.tools/bin/golangci-lint run ./...
+
+step layout
+go test -count=1 ./internal/archtest
+
+step "the CLI for other platforms"
+for platform in darwin/arm64 windows/amd64 linux/arm64; do
+  GOOS=${platform%/*} GOARCH=${platform#*/} go build -o /dev/null ./cmd/fairlead
+  echo "   $platform builds"
+done
