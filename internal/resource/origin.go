@@ -1,0 +1,143 @@
+package resource
+
+import (
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Origin is where this Fairlead is reached from outside: its domains, the first of which is the one that links, login
+// servers and audiences carry, and its HTTPS port. It is chosen once per data directory and stored.
+type Origin struct {
+	Domains []string // lower case, never empty: "fairlead.localhost", "fairlead.internal"
+	Port    int      // of the HTTPS listener; 443 is left out of URLs
+}
+
+// Service is the first label of the host names that belong to Fairlead itself.
+type Service string
+
+// The fixed host names under each domain.
+const (
+	ARM    Service = "management"
+	Login  Service = "login"
+	Graph  Service = "graph"
+	Portal Service = "portal"
+)
+
+// The labels between a resource's name and the domain in its host name.
+const (
+	registryLabel = "azurecr"
+	siteLabel     = "azurewebsites"
+	groupLabel    = "azurecontainer"
+)
+
+// Domain gives the domain that links carry.
+func (o Origin) Domain() string { return o.Domains[0] }
+
+// URL gives "https://<service>.<domain>[:port]", without a trailing slash.
+func (o Origin) URL(s Service) string { return "https://" + o.withPort(string(s)+"."+o.Domain()) }
+
+// RegistrySuffix gives what follows a registry's name in its login server: ".azurecr.<domain>[:port]".
+func (o Origin) RegistrySuffix() string { return o.withPort("." + registryLabel + "." + o.Domain()) }
+
+// LoginServer gives the login server of the registry called name: "<name>.azurecr.<domain>[:port]", in lower case.
+func (o Origin) LoginServer(name string) string { return strings.ToLower(name) + o.RegistrySuffix() }
+
+// SiteHost gives the host name, without port, of the web app called name.
+func (o Origin) SiteHost(name string) string {
+	return strings.ToLower(name) + "." + siteLabel + "." + o.Domain()
+}
+
+// GroupHost gives the fqdn, without port, of the container group with a DNS name label in a region.
+func (o Origin) GroupHost(label, region string) string {
+	return strings.ToLower(label) + "." + strings.ToLower(strings.ReplaceAll(region, " ", "")) + "." + groupLabel + "." + o.Domain()
+}
+
+func (o Origin) withPort(host string) string {
+	if o.Port == 443 {
+		return host
+	}
+	return host + ":" + strconv.Itoa(o.Port)
+}
+
+// Issuer gives the issuer of version 2.0 tokens of a tenant. It carries neither a port nor the name that was asked,
+// so that a token stays valid when either changes.
+func (o Origin) Issuer(tenant string) string {
+	return "https://login." + o.Domain() + "/" + tenant + "/v2.0"
+}
+
+// IssuerV1 gives the issuer of version 1.0 tokens (all tokens for ARM are): "https://sts.<domain>/<tenant>/".
+func (o Origin) IssuerV1(tenant string) string {
+	return "https://sts." + o.Domain() + "/" + tenant + "/"
+}
+
+// HostKind says what a host name under one of our domains belongs to.
+type HostKind string
+
+// What ParseHost finds.
+const (
+	HostService  HostKind = "service"  // Name is the Service
+	HostRegistry HostKind = "registry" // Name is the registry's
+	HostSite     HostKind = "site"     // Name is the web app's
+	HostGroup    HostKind = "group"    // Name is "<label>.<region>"
+	HostUnknown  HostKind = ""
+)
+
+// ParseHost tells what a host (with or without a port, in any case, with or without the final dot) belongs to. It
+// looks at the name only: whether the resource exists is for its owner to say.
+func (o Origin) ParseHost(host string) (HostKind, string) {
+	host = strings.TrimSuffix(strings.ToLower(stripPort(host)), ".")
+	for _, domain := range o.Domains {
+		prefix, ok := strings.CutSuffix(host, "."+domain)
+		if !ok {
+			continue
+		}
+		if !strings.Contains(prefix, ".") {
+			return HostService, prefix
+		}
+		for label, kind := range map[string]HostKind{registryLabel: HostRegistry, siteLabel: HostSite, groupLabel: HostGroup} {
+			if name, ok := strings.CutSuffix(prefix, "."+label); ok {
+				return kind, name
+			}
+		}
+	}
+	return HostUnknown, ""
+}
+
+func stripPort(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		return h
+	}
+	return host
+}
+
+// Azure's own audiences of the resource manager and of the registry service.
+const (
+	AzureARM        = "https://management.azure.com"
+	AzureARMClassic = "https://management.core.windows.net"
+	AzureRegistry   = "https://containerregistry.azure.net"
+	AzureGraph      = "https://graph.microsoft.com"
+)
+
+// IsAudience reports whether aud, an absolute URL with or without trailing slashes, names one of our services, under
+// any of our domains, with our port or without one, or under Azure's own name for it.
+func (o Origin) IsAudience(aud string, services ...Service) bool {
+	aud = strings.TrimRight(strings.ToLower(aud), "/")
+	for _, s := range services {
+		if s == ARM && slices.Contains([]string{AzureARM, AzureARMClassic}, aud) || s == Graph && aud == AzureGraph {
+			return true
+		}
+		u, err := url.Parse(aud)
+		if err != nil || u.Scheme != "https" || u.Path != "" {
+			continue
+		}
+		for _, domain := range o.Domains {
+			if u.Hostname() == string(s)+"."+domain && (u.Port() == "" || u.Port() == strconv.Itoa(o.Port)) {
+				return true
+			}
+		}
+	}
+	return false
+}
