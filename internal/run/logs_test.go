@@ -1,0 +1,141 @@
+package run_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"fairlead.dev/internal/run"
+)
+
+// write appends to the log of the container that was started last.
+func (w *world) write(text string) {
+	w.t.Helper()
+	f, err := os.OpenFile(w.machine.starts[len(w.machine.starts)-1].LogPath, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(text); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) logs(ctx context.Context, g run.Group, opts run.LogOptions) io.ReadCloser {
+	w.t.Helper()
+	r, err := w.Logs(ctx, g.ID, "main", opts)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+func TestLogs(t *testing.T) {
+	simulate(t, func(w *world) {
+		g := group("one", run.Always)
+		w.put(g)
+		read := func(tail int) string {
+			t.Helper()
+			r := w.logs(w.t.Context(), g, run.LogOptions{Tail: tail})
+			defer r.Close()
+			b, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(b)
+		}
+		if got := read(0); got != "" {
+			t.Errorf("before anything was written: %q", got)
+		}
+		w.write("one\ntwo\n")
+		w.machine.exit("main", 1, false)
+		w.pass(0)
+		w.write("three\nfour")
+		for tail, want := range map[int]string{0: "one\ntwo\nthree\nfour", 1: "four", 2: "three\nfour", 4: "one\ntwo\nthree\nfour", 9: "one\ntwo\nthree\nfour"} {
+			if got := read(tail); got != want {
+				t.Errorf("tail %d: %q, want %q", tail, got, want)
+			}
+		}
+		w.write("\n" + strings.Repeat(strings.Repeat("x", 99)+"\n", 1000)) // beyond one block
+		if got := read(500); got != strings.Repeat(strings.Repeat("x", 99)+"\n", 500) {
+			t.Errorf("tail 500: %d bytes", len(got))
+		}
+	})
+}
+
+func TestFullLogIsSetAside(t *testing.T) {
+	simulate(t, func(w *world) {
+		g := group("one", run.Always)
+		w.put(g)
+		path := w.machine.starts[0].LogPath
+		w.write("x")
+		if err := os.Truncate(path, 64<<20+1); err != nil {
+			t.Fatal(err)
+		}
+		w.machine.exit("main", 1, false)
+		w.pass(0)
+		if _, err := os.Stat(path + ".1"); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(path); !os.IsNotExist(err) {
+			t.Errorf("the full log goes on: %v", err)
+		}
+	})
+}
+
+func TestFollowedLog(t *testing.T) {
+	simulate(t, func(w *world) {
+		g := group("one", run.OnFailure)
+		w.put(g)
+		r := w.logs(w.t.Context(), g, run.LogOptions{Follow: true})
+		defer r.Close()
+		lines := bufio.NewScanner(r)
+		next := func(want string) {
+			t.Helper()
+			if !lines.Scan() || lines.Text() != want {
+				t.Fatalf("got %q, want %q", lines.Text(), want)
+			}
+		}
+		time.AfterFunc(time.Minute, func() { w.write("late\n") })
+		next("late")
+		w.machine.exit("main", 1, false)
+		w.pass(0)
+		w.write("again\n") // over a restart
+		next("again")
+		time.AfterFunc(time.Minute, func() {
+			w.write("last\n")
+			w.machine.exit("main", 0, false)
+		})
+		next("last")
+		if lines.Scan() {
+			t.Errorf("%q behind the end", lines.Text())
+		}
+	})
+}
+
+func TestFollowedLogEndsWithItsReader(t *testing.T) {
+	simulate(t, func(w *world) {
+		g := group("one", run.Always)
+		w.put(g)
+		for name, end := range map[string]func(){
+			"the reader goes away":    func() {},
+			"the workload is deleted": func() { _ = w.Delete(w.t.Context(), g.ID) },
+		} {
+			ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+			defer cancel()
+			r := w.logs(ctx, g, run.LogOptions{Follow: true})
+			end()
+			if b, err := io.ReadAll(r); err != nil || len(b) > 0 {
+				t.Errorf("%s: %q, %v", name, b, err)
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+			w.put(g)
+		}
+	})
+}

@@ -1,0 +1,257 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"fairlead.dev/internal/fault"
+	"fairlead.dev/internal/pull"
+)
+
+// settle makes what the runtime has as the record says. It may be called at any time and do nothing; what fails is tried
+// again by whoever calls.
+func (o *owner) settle(ctx context.Context) error {
+	r := &o.rec
+	if err := o.sweep(ctx); err != nil {
+		return err
+	}
+	if err := o.dropSandbox(ctx); err != nil {
+		return err
+	}
+	switch {
+	case r.Target == wantDeleted:
+		return o.vanish(ctx)
+	case r.Target == wantStopped || o.held():
+		return nil
+	case !r.done():
+		if err := o.makeSandbox(ctx); err != nil {
+			return err
+		}
+		for _, c := range r.Containers {
+			if err := o.startDue(ctx, c); err != nil {
+				return err
+			}
+		}
+		o.warmUp(ctx)
+	}
+	if r.Answered == r.Ask && o.group.Kind != KindWebApp {
+		r.Provisioning, r.Failure = ProvisioningSucceeded, nil
+	}
+	return nil
+}
+
+// held reports whether nothing may be started before the right to pull was granted: the containers' making has changed,
+// or a person asks for new ones. Otherwise restarts by policy go on, whatever the registry says.
+func (o *owner) held() bool {
+	return o.rec.Applied != o.rec.Spec || o.rec.Replace
+}
+
+// sweep ends what has to go before anything starts, all at once.
+func (o *owner) sweep(ctx context.Context) error {
+	ids := o.rec.Garbage
+	errs := make([]error, len(ids))
+	var all sync.WaitGroup
+	for i, id := range ids {
+		all.Go(func() {
+			errs[i] = o.cfg.Runtime.Stop(ctx, id, stopGrace)
+			if errs[i] == nil {
+				errs[i] = o.cfg.Runtime.Remove(ctx, id)
+			}
+		})
+	}
+	all.Wait()
+	o.rec.Garbage = nil
+	for i, id := range ids {
+		if errs[i] != nil {
+			o.rec.Garbage = append(o.rec.Garbage, id)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("ending containers: %w", err)
+	}
+	return nil
+}
+
+// dropSandbox gives back the sandbox when nothing needs it any more.
+func (o *owner) dropSandbox(ctx context.Context) error {
+	r := &o.rec
+	if !r.Sandbox || !r.Stale && r.Target == wantRunning && !r.done() {
+		return nil
+	}
+	if err := o.cfg.Runtime.RemoveSandbox(ctx, sandboxID(o.key)); err != nil {
+		return fmt.Errorf("removing the sandbox: %w", err)
+	}
+	r.Sandbox, r.Stale, r.IP = false, false, ""
+	return nil
+}
+
+// vanish forgets the workload, of which nothing is left in the runtime.
+func (o *owner) vanish(ctx context.Context) error {
+	if err := os.RemoveAll(o.logDir()); err != nil {
+		return fmt.Errorf("removing logs: %w", err)
+	}
+	if err := o.cfg.Store.DeleteWorkload(ctx, o.id); err != nil {
+		return fmt.Errorf("deleting the workload's record: %w", err)
+	}
+	o.gone = true
+	o.publish()
+	return nil
+}
+
+func (o *owner) makeSandbox(ctx context.Context) error {
+	r := &o.rec
+	if r.Sandbox {
+		return nil
+	}
+	r.Sandbox = true
+	if err := o.save(ctx); err != nil {
+		return err
+	}
+	began := o.now()
+	box, err := o.cfg.Runtime.CreateSandbox(ctx, o.sandboxSpec())
+	if err != nil {
+		r.Stale = true
+		return fmt.Errorf("creating the sandbox: %w", err)
+	}
+	r.IP = box.IP
+	for _, c := range r.Containers {
+		c.stage(pull.StageCreate, began, o.now(), nil)
+	}
+	return nil
+}
+
+// sandboxSpec limits the sandbox to what its containers may use together, unless one has no limit of its own.
+func (o *owner) sandboxSpec() SandboxSpec {
+	spec := SandboxSpec{ID: sandboxID(o.key), Hostname: hostname(o.id.Name())}
+	freeCPU, freeMemory := false, false
+	for _, c := range o.group.Containers {
+		spec.CPU += c.CPU
+		spec.MemoryBytes += memoryBytes(c)
+		freeCPU, freeMemory = freeCPU || c.CPU == 0, freeMemory || c.MemoryGB == 0
+	}
+	if freeCPU {
+		spec.CPU = 0
+	}
+	if freeMemory {
+		spec.MemoryBytes = 0
+	}
+	return spec
+}
+
+// hostname gives a name that the kernel takes.
+func hostname(name string) string { return name[:min(len(name), 63)] }
+
+func memoryBytes(c Container) int64 { return int64(c.MemoryGB * (1 << 30)) }
+
+// startDue starts a container that does not run and should.
+func (o *owner) startDue(ctx context.Context, c *containerRecord) error {
+	if c.Made || c.Done || o.now().Before(c.NextStart) {
+		return nil
+	}
+	image, err := o.image(ctx, c)
+	if errors.Is(err, pull.ErrNotOnNode) {
+		if o.rec.Answered == o.rec.Ask {
+			o.rec.ask()
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.Incarnation++
+	c.Made = true
+	if err := o.save(ctx); err != nil {
+		return err
+	}
+	return o.begin(ctx, c, image)
+}
+
+// image gives the image that the container was granted.
+func (o *owner) image(ctx context.Context, c *containerRecord) (pull.Image, error) {
+	if image, ok := o.images[c.Name]; ok && image.Digest() == c.Digest {
+		return image, nil
+	}
+	return o.cfg.Puller.Reopen(ctx, c.Image, c.Digest)
+}
+
+// begin starts the incarnation that was stored. That the image or its command cannot be started counts as an exit; that
+// the runtime fails is tried again.
+func (o *owner) begin(ctx context.Context, c *containerRecord, image pull.Image) error {
+	spec, err := o.containerSpec(c, image)
+	if err != nil {
+		return err
+	}
+	began := o.now()
+	started, err := o.cfg.Runtime.Start(ctx, spec)
+	if ctx.Err() != nil {
+		return ctx.Err() // whether it runs is seen when it is adopted
+	}
+	now := o.now()
+	c.stage(pull.StageStart, began, now, err)
+	switch {
+	case err == nil:
+		c.started(started.At.UTC())
+		c.note(now, EventCreated, TypeNormal, "Created container")
+		c.note(now, EventStarted, TypeNormal, o.say().started())
+	case fault.KindOf(err) == fault.Invalid:
+		message := fault.From(err).Message
+		c.note(now, EventFailed, TypeWarning, o.say().startFailed(message))
+		c.Current.Started = now
+		o.containerEnded(c, Exit{Code: exitNotStarted, At: now})
+	default:
+		o.rec.discard(o.key, c)
+		return fmt.Errorf("starting container %s: %w", c.Name, err)
+	}
+	return nil
+}
+
+func (o *owner) containerSpec(c *containerRecord, image pull.Image) (ContainerSpec, error) {
+	i := slices.IndexFunc(o.group.Containers, func(w Container) bool { return w.Name == c.Name })
+	want := o.group.Containers[i]
+	path, err := o.prepareLog(c.Name)
+	if err != nil {
+		return ContainerSpec{}, err
+	}
+	spec := ContainerSpec{
+		ID: containerID(o.key, c.Name, c.Incarnation), Sandbox: sandboxID(o.key), Name: c.Name, Image: image,
+		Command: want.Command, Hostname: hostname(o.id.Name()), CPU: want.CPU, MemoryBytes: memoryBytes(want), LogPath: path,
+	}
+	for _, e := range want.Env {
+		value := e.Value
+		if e.IsSecure {
+			value = e.Secure.Reveal()
+		}
+		spec.Env = append(spec.Env, e.Name+"="+value)
+	}
+	return spec, nil
+}
+
+// stage adds to the record of the last pull what came behind it: the first time, and when a stage that had failed went
+// well at a later try.
+func (c *containerRecord) stage(name pull.StageName, began, ended time.Time, err error) {
+	if c.Last == nil {
+		return
+	}
+	s := pull.Stage{Name: name, Outcome: pull.OK, Started: began, Ended: ended}
+	if err != nil {
+		f := fault.From(err)
+		s.Outcome, s.Code, s.Message = pull.Failed, f.Code, f.Message
+	}
+	last := *c.Last // what was shown does not change
+	last.Stages = slices.Clone(last.Stages)
+	before := slices.IndexFunc(last.Stages, func(s pull.Stage) bool { return s.Name == name })
+	switch {
+	case before < 0:
+		last.Stages = append(last.Stages, s)
+	case last.Stages[before].Outcome == pull.Failed && err == nil:
+		last.Stages[before] = s
+	default:
+		return
+	}
+	c.Last = &last
+}
