@@ -1,0 +1,137 @@
+//go:build linux
+
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"fairlead.dev/internal/driver/containerd/cgroup"
+	"fairlead.dev/internal/driver/containerd/daemon"
+	"fairlead.dev/internal/driver/containerd/network"
+)
+
+// purgeGrace is how long processes may take to end by themselves.
+const purgeGrace = 3 * time.Second
+
+// Purge ends everything on this machine that belongs to the data directory, however little of it still works: it asks
+// neither daemon nor shims but goes by the names that follow from the directory. The directory itself it leaves.
+func Purge(ctx context.Context, cfg Config) error {
+	cfg = cfg.withDefaults()
+	n, err := namesOf(cfg)
+	if err != nil {
+		return err
+	}
+	cgroups, err := cgroup.Open()
+	if err != nil {
+		return err
+	}
+	steps := []struct {
+		doing string
+		do    func() error
+	}{
+		{"empty the namespace of containerd", func() error { return emptyNamespace(ctx, cfg, n) }},
+		{"stop containerd", func() error { return n.daemon().Stop(ctx) }},
+		{"end the containers' processes", func() error { return endProcesses(ctx, cgroups, n) }},
+		{"end the shims", func() error { return endShims(ctx, n.daemon()) }},
+		{"unmount", func() error { return unmountUnder(n.run+"/", n.root+"/") }},
+		{"remove the network", func() error { return network.Remove(ctx, n.network(cfg)) }},
+		{"remove the control groups", func() error { return removeGroup(ctx, cgroups, n.cgroup) }},
+		{"remove " + n.run, func() error { return os.RemoveAll(n.run) }},
+	}
+	var errs []error
+	for _, s := range steps {
+		if err := s.do(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", s.doing, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// emptyNamespace removes what is ours from a containerd that is not. It has no names but those that it tells itself, so it
+// is asked first, while all is there.
+func emptyNamespace(ctx context.Context, cfg Config, n names) (err error) {
+	if cfg.Socket == "" {
+		return nil
+	}
+	c, err := client.New(n.socket, client.WithDefaultNamespace(n.namespace))
+	if err != nil {
+		return err
+	}
+	d := &Driver{cfg: cfg, names: n, log: cfg.Log, client: c}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	if d.cgroups, err = cgroup.Open(); err != nil {
+		return err
+	}
+	ctx = d.in(ctx)
+	containers, err := c.ContainerService().List(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, each := range containers {
+		errs = append(errs, d.Stop(ctx, each.ID, purgeGrace), d.Remove(ctx, each.ID))
+	}
+	images, err := c.ImageService().List(ctx)
+	errs = append(errs, err)
+	for _, each := range images {
+		errs = append(errs, d.RemoveImage(ctx, each.Name))
+	}
+	return errors.Join(append(errs, d.dropStaleLeases(ctx))...)
+}
+
+// endProcesses ends whatever runs in the control groups: SIGTERM, after a grace SIGKILL, again until none is left, for a
+// process may fork meanwhile.
+func endProcesses(ctx context.Context, cgroups *cgroup.Tree, n names) error {
+	sig := unix.SIGTERM
+	for ctx.Err() == nil {
+		pids, err := cgroups.Processes(n.cgroup)
+		if err != nil || len(pids) == 0 {
+			return err
+		}
+		g := daemon.Processes(pids)
+		err = errors.Join(g.Signal(sig), g.End(ctx, purgeGrace))
+		g.Close()
+		if err != nil {
+			return err
+		}
+		sig = unix.SIGKILL
+	}
+	return ctx.Err()
+}
+
+func endShims(ctx context.Context, c daemon.Config) error {
+	shims, err := c.Shims("")
+	if err != nil {
+		return err
+	}
+	defer shims.Close()
+	return errors.Join(shims.Signal(unix.SIGKILL), shims.End(ctx, purgeGrace))
+}
+
+// unmountUnder unmounts all that is mounted below the directories, the last first.
+func unmountUnder(dirs ...string) error {
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		return !slices.ContainsFunc(dirs, func(d string) bool { return strings.HasPrefix(m.Mountpoint, d) }), false
+	})
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, m := range slices.Backward(mounts) {
+		if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("%s: %w", m.Mountpoint, err))
+		}
+	}
+	return errors.Join(errs...)
+}
