@@ -1,0 +1,171 @@
+package client
+
+import (
+	"context"
+	"strings"
+	"time"
+)
+
+// Resource is the envelope that every ARM resource has, with properties of type P.
+type Resource[P any] struct {
+	ID         string            `json:"id,omitempty"`
+	Name       string            `json:"name,omitempty"`
+	Type       string            `json:"type,omitempty"`
+	Kind       string            `json:"kind,omitempty"`
+	Location   string            `json:"location,omitempty"`
+	Tags       map[string]string `json:"tags,omitempty"`
+	Identity   *Identities       `json:"identity,omitempty"`
+	SKU        *SKU              `json:"sku,omitempty"`
+	Properties P                 `json:"properties"`
+}
+
+// Group gives the name of the resource group that the resource is in.
+func (r Resource[P]) Group() string { return GroupOf(r.ID) }
+
+// GroupOf gives the resource group's name in a resource id, or "".
+func GroupOf(id string) string {
+	parts := strings.Split(id, "/")
+	if len(parts) > 4 && strings.EqualFold(parts[3], "resourceGroups") {
+		return parts[4]
+	}
+	return ""
+}
+
+// NameOf gives the last segment of a resource id.
+func NameOf(id string) string {
+	name, _ := afterLast(id, "/")
+	return name
+}
+
+// SKU is a price level; it has a meaning only for those who read files written for Azure.
+type SKU struct {
+	Name string `json:"name"`
+	Tier string `json:"tier,omitempty"`
+}
+
+// Identities are the managed identities attached to a workload.
+type Identities struct {
+	Type         string                 `json:"type"` // "SystemAssigned", "UserAssigned", "SystemAssigned, UserAssigned", "None"
+	PrincipalID  string                 `json:"principalId,omitempty"`
+	TenantID     string                 `json:"tenantId,omitempty"`
+	UserAssigned map[string]IdentityIDs `json:"userAssignedIdentities,omitempty"` // by resource id
+}
+
+// IdentityIDs are the two ids of a managed identity, which differ.
+type IdentityIDs struct {
+	PrincipalID string `json:"principalId,omitempty"`
+	ClientID    string `json:"clientId,omitempty"`
+}
+
+// Registry is Microsoft.ContainerRegistry/registries.
+type Registry = Resource[RegistryProperties]
+
+// RegistryProperties are what the client reads of a registry.
+type RegistryProperties struct {
+	LoginServer       string    `json:"loginServer,omitempty"`
+	AdminUserEnabled  bool      `json:"adminUserEnabled"`
+	CreationDate      time.Time `json:"creationDate,omitzero"`
+	ProvisioningState string    `json:"provisioningState,omitempty"`
+}
+
+// ManagedIdentity is Microsoft.ManagedIdentity/userAssignedIdentities.
+type ManagedIdentity = Resource[ManagedIdentityProperties]
+
+// ManagedIdentityProperties are the ids of a user-assigned identity.
+type ManagedIdentityProperties struct {
+	TenantID    string `json:"tenantId,omitempty"`
+	PrincipalID string `json:"principalId,omitempty"`
+	ClientID    string `json:"clientId,omitempty"`
+}
+
+// RoleDefinition is Microsoft.Authorization/roleDefinitions.
+type RoleDefinition = Resource[RoleDefinitionProperties]
+
+// RoleDefinitionProperties are what the client reads of a role.
+type RoleDefinitionProperties struct {
+	RoleName    string `json:"roleName"`
+	Description string `json:"description"`
+	Type        string `json:"type"` // BuiltInRole or CustomRole
+}
+
+// RoleAssignment is Microsoft.Authorization/roleAssignments.
+type RoleAssignment = Resource[RoleAssignmentProperties]
+
+// RoleAssignmentProperties say who has which role where.
+type RoleAssignmentProperties struct {
+	RoleDefinitionID string `json:"roleDefinitionId"`
+	PrincipalID      string `json:"principalId"`
+	PrincipalType    string `json:"principalType,omitempty"`
+	Scope            string `json:"scope,omitempty"`
+}
+
+// ContainerGroup is Microsoft.ContainerInstance/containerGroups, as far as it is read.
+type ContainerGroup = Resource[ContainerGroupProperties]
+
+// ContainerGroupProperties are what the client reads of a container group.
+type ContainerGroupProperties struct {
+	ProvisioningState string `json:"provisioningState"`
+	RestartPolicy     string `json:"restartPolicy"`
+	Containers        []struct {
+		Name       string `json:"name"`
+		Properties struct {
+			Image        string         `json:"image"`
+			InstanceView *ContainerView `json:"instanceView"`
+		} `json:"properties"`
+	} `json:"containers"`
+	IPAddress *struct {
+		IP    string `json:"ip"`
+		FQDN  string `json:"fqdn"`
+		Ports []struct {
+			Port     int    `json:"port"`
+			Protocol string `json:"protocol"`
+		} `json:"ports"`
+	} `json:"ipAddress"`
+	InstanceView *struct {
+		State string `json:"state"` // Pending, Running, Succeeded, Failed, Stopped
+	} `json:"instanceView"`
+}
+
+// ContainerView is what is known of a running container.
+type ContainerView struct {
+	RestartCount  int             `json:"restartCount"`
+	CurrentState  *ContainerState `json:"currentState"`
+	PreviousState *ContainerState `json:"previousState"`
+}
+
+// ContainerState is a state that a container is or was in.
+type ContainerState struct {
+	State        string    `json:"state"` // Running, Waiting, Terminated
+	StartTime    time.Time `json:"startTime"`
+	FinishTime   time.Time `json:"finishTime"`
+	ExitCode     int       `json:"exitCode"`
+	DetailStatus string    `json:"detailStatus"`
+}
+
+// Site is Microsoft.Web/sites, as far as it is read.
+type Site = Resource[SiteProperties]
+
+// SiteProperties are what the client reads of a web app.
+type SiteProperties struct {
+	State           string `json:"state"` // Running, Stopped
+	DefaultHostName string `json:"defaultHostName"`
+	ServerFarmID    string `json:"serverFarmId"`
+	SiteConfig      struct {
+		LinuxFxVersion string `json:"linuxFxVersion"` // "DOCKER|<image>"
+	} `json:"siteConfig"`
+}
+
+// Image gives the image that the web app runs.
+func (p SiteProperties) Image() string {
+	_, image, _ := strings.Cut(p.SiteConfig.LinuxFxVersion, "|")
+	return image
+}
+
+// ListOfType reads all resources of a type in the subscription, or in one resource group when group is not "".
+func ListOfType[T any](ctx context.Context, c *Client, group, resourceType string) ([]T, error) {
+	path := c.SubscriptionID()
+	if group != "" {
+		path = c.GroupID(group)
+	}
+	return List[T](ctx, c, path+"/providers/"+resourceType)
+}
