@@ -1,0 +1,197 @@
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"fairlead.dev/client"
+	"fairlead.dev/internal/cli/exit"
+	"fairlead.dev/internal/cli/lookup"
+	"fairlead.dev/internal/cli/terminal"
+)
+
+// madeSP is what `sp create` and `sp reset` show. The secret is shown here and never again.
+type madeSP struct {
+	ClientID    string        `json:"clientId"`
+	PrincipalID string        `json:"principalId,omitempty"`
+	Name        string        `json:"name"`
+	TenantID    string        `json:"tenantId"`
+	Secret      client.Secret `json:"clientSecret"`
+	Expires     time.Time     `json:"expires,omitzero"`
+}
+
+type spOptions struct {
+	name, role, scope, end string
+	append                 bool
+}
+
+func newSP(a *app) *cobra.Command {
+	return family("sp", "Service principals: create, reset, list, delete", newSPCreate(a), newSPReset(a), newSPList(a), newSPDelete(a))
+}
+
+// makesSecret lets a command print nothing but the secret, for pipes.
+func makesSecret(cmd *cobra.Command) *cobra.Command {
+	cmd.Annotations = map[string]string{"formats": formatSecret}
+	cmd.Long = cmd.Short + ".\n\nThe secret is shown once. --output secret prints only it, for pipes."
+	return cmd
+}
+
+func newSPCreate(a *app) *cobra.Command {
+	var o spOptions
+	cmd := makesSecret(&cobra.Command{
+		Use: "create [--name NAME] [--role ROLE --scope SCOPE]", Short: "Create a service principal with a secret, and give it a role", Args: exactly(),
+		Example: "  fairlead sp create --name puller --role AcrPull --scope myacr",
+		RunE: a.action(quick, func(ctx context.Context, c *connection, _ []string) error {
+			return createSP(ctx, c, o)
+		}),
+	})
+	f := cmd.Flags()
+	f.StringVar(&o.name, "name", "", "display name (default: fairlead-sp and the time)")
+	f.StringVar(&o.role, "role", "", "role to assign, such as AcrPull")
+	f.StringVar(&o.scope, "scope", "", "where: a registry's name, a resource group's name, or a resource id")
+	f.StringVar(&o.end, "end-date", "", "end of the secret's life, as 2030-01-02T15:04:05Z (default: in two years)")
+	return cmd
+}
+
+func createSP(ctx context.Context, c *connection, o spOptions) error {
+	if (o.role == "") != (o.scope == "") {
+		return exit.Usagef("--role and --scope belong together")
+	}
+	end, err := parseEnd(o.end)
+	if err != nil {
+		return err
+	}
+	var role client.RoleDefinition
+	var scope string
+	if o.role != "" { // looked up first: a misspelt name shall leave no principal behind
+		if scope, err = lookup.Scope(ctx, c.Client, o.scope); err != nil {
+			return err
+		}
+		if role, err = lookup.Role(ctx, c.Client, o.role, scope); err != nil {
+			return err
+		}
+	}
+	if o.name == "" {
+		o.name = "fairlead-sp-" + time.Now().UTC().Format("20060102-150405")
+	}
+	app, sp, err := c.CreateApplication(ctx, o.name)
+	if err != nil {
+		return err
+	}
+	password, err := c.AddPassword(ctx, app.ID, "fairlead", end)
+	if err != nil {
+		return err
+	}
+	if o.role != "" {
+		if _, err := assign(ctx, c.Client, role, sp.ID, scope); err != nil {
+			return err
+		}
+	}
+	return c.showSP(madeSP{app.AppID, sp.ID, app.DisplayName, c.Server().Tenant, password.Text, password.End})
+}
+
+func (a *app) showSP(made madeSP) error {
+	if a.output == formatSecret {
+		a.line(string(made.Secret))
+		return nil
+	}
+	return a.show(made, func(t *terminal.Table) {
+		t.Header = []string{"NAME", "CLIENT ID", "PRINCIPAL ID", "CLIENT SECRET", "EXPIRES"}
+		t.Add(made.Name, made.ClientID, made.PrincipalID, string(made.Secret), made.Expires.Format(time.RFC3339))
+	})
+}
+
+func parseEnd(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, exit.Usagef("--end-date %q is not a time such as 2030-01-02T15:04:05Z", text)
+}
+
+func newSPReset(a *app) *cobra.Command {
+	var o spOptions
+	cmd := makesSecret(&cobra.Command{
+		Use: "reset CLIENT_ID", Short: "Make a new secret for a service principal and remove its others", Args: exactly("CLIENT_ID"),
+		Example: "  fairlead sp reset CLIENT_ID --output secret | fairlead group update app -g demo --username CLIENT_ID --credential-stdin",
+		RunE: a.action(quick, func(ctx context.Context, c *connection, args []string) error {
+			return resetSP(ctx, c, args[0], o)
+		}),
+	})
+	cmd.Flags().StringVar(&o.end, "end-date", "", "end of the secret's life, as 2030-01-02T15:04:05Z (default: in two years)")
+	cmd.Flags().BoolVar(&o.append, "append", false, "keep the other secrets")
+	return cmd
+}
+
+func resetSP(ctx context.Context, c *connection, clientID string, o spOptions) error {
+	end, err := parseEnd(o.end)
+	if err != nil {
+		return err
+	}
+	app, err := findApplication(ctx, c.Client, clientID)
+	if err != nil {
+		return err
+	}
+	password, err := c.AddPassword(ctx, app.ID, "fairlead", end)
+	if err != nil {
+		return err
+	}
+	for _, old := range app.Passwords {
+		if o.append {
+			break
+		}
+		if err := c.RemovePassword(ctx, app.ID, old.KeyID); err != nil && !client.NotFound(err) {
+			return err
+		}
+	}
+	return c.showSP(madeSP{ClientID: app.AppID, Name: app.DisplayName, TenantID: c.Server().Tenant, Secret: password.Text, Expires: password.End})
+}
+
+func findApplication(ctx context.Context, c *client.Client, clientID string) (client.Application, error) {
+	app, found, err := c.ApplicationByClientID(ctx, clientID)
+	if err == nil && !found {
+		err = exit.Errorf(exit.NotFound, "list them with 'fairlead sp list'", "there is no service principal with the client id %q", clientID)
+	}
+	return app, err
+}
+
+func newSPList(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List applications with a service principal", Args: exactly(),
+		RunE: a.action(quick, func(ctx context.Context, c *connection, _ []string) error {
+			all, err := c.Applications(ctx)
+			if err != nil {
+				return err
+			}
+			return a.show(all, func(t *terminal.Table) {
+				t.Header = []string{"NAME", "CLIENT ID", "SECRETS END"}
+				for _, app := range all {
+					ends := "-"
+					for _, p := range app.Passwords {
+						ends = p.End.Format(time.DateOnly)
+					}
+					t.Add(app.DisplayName, app.AppID, ends)
+				}
+			})
+		}),
+	}
+}
+
+func newSPDelete(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "delete CLIENT_ID", Short: "Delete a service principal, its application and its secrets", Args: exactly("CLIENT_ID"),
+		RunE: a.action(quick, func(ctx context.Context, c *connection, args []string) error {
+			app, err := findApplication(ctx, c.Client, args[0])
+			if err != nil {
+				return err
+			}
+			return c.DeleteApplication(ctx, app.ID)
+		}),
+	}
+}
