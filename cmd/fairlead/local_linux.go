@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"fairlead.dev/internal/cli"
+	"fairlead.dev/internal/server"
+)
+
+// applet tells whether this process is to be containerd or its shim.
+func applet(args []string) (run func() int, ok bool) { return server.Applet(args) }
+
+// local are the commands that act on this machine.
+func local() cli.Local {
+	return cli.Local{Version: version, Up: up, Down: down, Doctor: doctor, Trust: trust, Hosts: hosts}
+}
+
+func up(ctx context.Context, s cli.Streams, o cli.UpOptions) error {
+	return server.Up(ctx, server.Config{
+		Data: o.Data, Listen: o.Listen, Domains: o.Domains, Tenant: o.Tenant, Subscription: o.Subscription, ReadyFile: o.ReadyFile,
+		Containerd: o.Containerd, OCIRuntime: o.OCIRuntime, Compute: o.Compute, LogFormat: o.LogFormat, LogLevel: o.LogLevel,
+	}, version, s.Out, s.Err)
+}
+
+func down(ctx context.Context, s cli.Streams, o cli.DownOptions) error {
+	return server.Down(ctx, o.Data, o.Purge, s.Out, s.Err)
+}
+
+func doctor(ctx context.Context, s cli.Streams, o cli.DoctorOptions) error {
+	findings, err := server.Doctor(ctx, server.Config{Data: o.Data})
+	if err != nil {
+		return err
+	}
+	if o.JSON {
+		encoder := json.NewEncoder(s.Out)
+		encoder.SetIndent("", "  ")
+		err = encoder.Encode(findings)
+	}
+	well := true
+	for _, f := range findings {
+		well = well && f.OK
+		if !o.JSON {
+			printFinding(s, f)
+		}
+	}
+	if !well {
+		err = errors.Join(err, errors.New("this machine lacks what is listed above"))
+	}
+	return err
+}
+
+func printFinding(s cli.Streams, f server.Finding) {
+	mark := "ok     "
+	if !f.OK {
+		mark = "MISSING"
+	}
+	fmt.Fprintf(s.Out, "%s  %s: %s\n", mark, f.What, f.Detail)
+	if f.Remedy != "" {
+		fmt.Fprintf(s.Out, "         %s\n", f.Remedy)
+	}
+}
+
+func trust(ctx context.Context, s cli.Streams, o cli.TrustOptions) error {
+	data := o.Data
+	if data == "" {
+		data = server.DefaultData()
+	}
+	if !o.Install && !o.Remove {
+		_, err := fmt.Fprintln(s.Out, server.AuthorityFile(data))
+		return err
+	}
+	return server.InstallTrust(ctx, data, o.Install)
+}
+
+func hosts(ctx context.Context, s cli.Streams, o cli.HostsOptions) error {
+	file := o.File
+	if file == "" {
+		file = server.HostsFile
+	}
+	if o.Remove {
+		return server.WriteHosts(file, "")
+	}
+	names, err := server.HostNames(ctx, server.Config{Data: o.Data})
+	if err != nil {
+		return err
+	}
+	block := server.HostsBlock("127.0.0.1", names)
+	if o.Write {
+		return server.WriteHosts(file, block)
+	}
+	_, err = fmt.Fprint(s.Out, block)
+	return err
+}

@@ -1,0 +1,77 @@
+//go:build linux
+
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"fairlead.dev/internal/access"
+	"fairlead.dev/internal/identity"
+	"fairlead.dev/internal/resource"
+	"fairlead.dev/internal/secret"
+)
+
+// administrator is the application that first start makes: Owner at "/".
+type administrator struct {
+	directory *identity.Directory
+	app       identity.Application
+}
+
+const (
+	administratorName = "Fairlead administrator"
+	startSecretName   = "ready file" // the display name of the secret that each start mints
+	ownerRole         = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
+)
+
+// openAdministrator finds the administrator by the object id that first start stored, or makes it.
+func openAdministrator(ctx context.Context, directory *identity.Directory, engine *access.Engine, objectID string) (*administrator, error) {
+	if objectID != "" {
+		app, err := directory.Application(ctx, objectID)
+		if err != nil {
+			return nil, fmt.Errorf("finding the administrator's application %s: %w", objectID, err)
+		}
+		return &administrator{directory, app}, nil
+	}
+	app, err := directory.CreateApplication(ctx, administratorName)
+	if err != nil {
+		return nil, fmt.Errorf("making the administrator's application: %w", err)
+	}
+	principal, err := directory.CreateServicePrincipal(ctx, app.ClientID)
+	if err != nil {
+		return nil, fmt.Errorf("making the administrator's service principal: %w", err)
+	}
+	guid := uuid.NewString()
+	_, err = engine.Assign(ctx, access.Assignment{
+		ID:   resource.Root.Provider("Microsoft.Authorization/roleAssignments", guid),
+		GUID: guid, Scope: resource.Root, PrincipalID: principal.ID, PrincipalType: "ServicePrincipal", RoleGUID: ownerRole,
+		Description: "The administrator that first start makes",
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the administrator Owner: %w", err)
+	}
+	return &administrator{directory, app}, nil
+}
+
+// mint adds this start's secret, taking back those that killed starts left. revoke takes it back at the end.
+func (a *administrator) mint(ctx context.Context) (value secret.Text, revoke func(context.Context) error, err error) {
+	app, err := a.directory.Application(ctx, a.app.ObjectID)
+	if err != nil {
+		return secret.Text{}, nil, err
+	}
+	for _, old := range app.Secrets {
+		if old.DisplayName == startSecretName {
+			if err := a.directory.RemoveSecret(ctx, app.ObjectID, old.KeyID); err != nil {
+				return secret.Text{}, nil, fmt.Errorf("taking back the secret of an earlier start: %w", err)
+			}
+		}
+	}
+	minted, value, err := a.directory.AddSecret(ctx, app.ObjectID, startSecretName, time.Time{}, time.Time{})
+	if err != nil {
+		return secret.Text{}, nil, fmt.Errorf("minting the ready file's secret: %w", err)
+	}
+	return value, func(ctx context.Context) error { return a.directory.RemoveSecret(ctx, app.ObjectID, minted.KeyID) }, nil
+}

@@ -1,0 +1,90 @@
+//go:build linux
+
+package server
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"net/http"
+	"testing"
+	"time"
+
+	"fairlead.dev/internal/resource"
+)
+
+func testAuthority(t *testing.T, domains ...string) *authority {
+	t.Helper()
+	d, err := openData(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	a, err := openAuthority(d, resource.Origin{Domains: domains, Port: 1}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestLeavesAreMadeForOurNamesOnly(t *testing.T) {
+	a := testAuthority(t, "one.test", "two.test")
+	l, err := tls.Listen("tcp", "127.0.0.1:0", a.tlsConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.NotFoundHandler(), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	go server.Serve(l)
+	defer server.Close()
+	for name, ours := range map[string]bool{
+		"management.one.test": true, "a.azurecr.two.test": true, "127.0.0.1": true,
+		"one.test.evil.example": false, "myacr.azurecr.io": false, "xone.test": false,
+	} {
+		conn, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{ServerName: name, RootCAs: a.pool()})
+		if (err == nil) != ours {
+			t.Errorf("%s: handshake gives %v, want success %v", name, err, ours)
+		}
+		if err == nil {
+			_ = conn.Close()
+		}
+	}
+}
+
+// TestAuthorityIsConstrained signs, with the authority's own key, a certificate for somebody else's name: nobody who
+// trusts the authority may believe it.
+func TestAuthorityIsConstrained(t *testing.T) {
+	a := testAuthority(t, "one.test")
+	for name, want := range map[string]bool{"login.one.test": true, "login.microsoftonline.com": false, "8.8.8.8": false} {
+		leaf, err := a.issue(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = leaf.Leaf.Verify(x509.VerifyOptions{Roots: a.pool()})
+		if (err == nil) != want {
+			t.Errorf("%s: verifying gives %v, want success %v", name, err, want)
+		}
+	}
+}
+
+func TestAuthorityIsMadeAgainForAnotherDomain(t *testing.T) {
+	d, err := openData(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	open := func(domains ...string) string {
+		t.Helper()
+		a, err := openAuthority(d, resource.Origin{Domains: domains}, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(a.pem)
+	}
+	first := open("one.test")
+	if open("one.test") != first {
+		t.Error("the authority changed though the domain did not")
+	}
+	if open("one.test", "two.test") == first {
+		t.Error("the authority did not change though it does not cover the new domain")
+	}
+}

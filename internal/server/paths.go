@@ -1,0 +1,6 @@
+package server
+
+import "path/filepath"
+
+// ReadyFile gives the path of the ready file that every server keeps in its data directory.
+func ReadyFile(data string) string { return filepath.Join(data, "ready.json") }

@@ -1,0 +1,45 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// systemTrust is where Debian keeps certificates that an administrator adds.
+const systemTrust = "/usr/local/share/ca-certificates"
+
+// AuthorityFile gives the path of the certificate authority in a data directory.
+func AuthorityFile(data string) string { return filepath.Join(data, "ca.pem") }
+
+// InstallTrust puts the authority of a data directory into the system's trust store, or takes it out again.
+func InstallTrust(ctx context.Context, data string, install bool) error {
+	return installTrust(ctx, AuthorityFile(data), systemTrust, "update-ca-certificates", install)
+}
+
+func installTrust(ctx context.Context, authority, dir, update string, install bool) error {
+	program, err := exec.LookPath(update)
+	if err != nil {
+		return fmt.Errorf("%s is not here (Debian package ca-certificates): point clients at %s instead, as 'fairlead env' prints", update, authority)
+	}
+	target := filepath.Join(dir, "fairlead.crt")
+	if install {
+		text, err := os.ReadFile(authority)
+		if err != nil {
+			return fmt.Errorf("the authority is made at first start ('fairlead up'): %w", err)
+		}
+		if err := os.WriteFile(target, text, 0o644); err != nil {
+			return fmt.Errorf("installing the authority needs root: %w", err)
+		}
+	} else if err := os.Remove(target); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("removing the authority needs root: %w", err)
+	}
+	out, err := exec.CommandContext(ctx, program).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", update, err, out)
+	}
+	return nil
+}
