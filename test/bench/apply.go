@@ -1,0 +1,107 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+)
+
+// attempt is what the pull record says about the stages of one start.
+type attempt struct {
+	Stages []struct {
+		Name           string
+		Started, Ended time.Time
+	}
+}
+
+// measureApply takes a container group from its PUT to running: cold, with the image not on the node, then warm, with
+// another group of the same image.
+func measureApply(ctx context.Context, program string, _ time.Duration, w io.Writer) (err error) {
+	dir, err := workDir()
+	if err != nil {
+		return err
+	}
+	s, err := start(program, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	if err := s.prepareApply(ctx); err != nil {
+		return err
+	}
+	var id struct{ ID string }
+	if err := s.cliJSON(ctx, &id, "identity", "show", "bench"); err != nil {
+		return err
+	}
+	fmt.Fprint(w, "\n## A small image (1.9 MB of busybox) from `fairlead group create` to running\n\n| | whole command | of it, by the pull record |\n|---|---|---|\n")
+	for _, what := range []string{"cold", "warm"} {
+		begin := time.Now()
+		if _, err := s.cli(ctx, "group", "create", what, "-g", "bench", "--image", "myacr.azurecr.io/app:v1", "--identity", id.ID, "--cpu", "0.1", "--memory", "0.1"); err != nil {
+			return err
+		}
+		took := time.Since(begin)
+		stages, err := s.stages(ctx, what)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "| %s | %.2f s | %s |\n", what, took.Seconds(), stages)
+	}
+	fmt.Fprint(w, "\nThe aim for warm is 1 s.\n")
+	return nil
+}
+
+func (s *server) prepareApply(ctx context.Context) error {
+	if _, err := s.cli(ctx, "registry", "create", "myacr"); err != nil {
+		return err
+	}
+	if err := s.pushSmall(ctx, "myacr/app:v1"); err != nil {
+		return err
+	}
+	var made struct {
+		Properties struct{ PrincipalID string }
+	}
+	if err := s.cliJSON(ctx, &made, "identity", "create", "bench", "-g", "bench"); err != nil {
+		return err
+	}
+	_, err := s.cli(ctx, "role", "assign", "AcrPull", "--to", made.Properties.PrincipalID, "--on", "myacr")
+	return err
+}
+
+// stages gives the milliseconds of each stage of the last attempt.
+func (s *server) stages(ctx context.Context, group string) (string, error) {
+	var answer struct {
+		Value []struct{ Last *attempt }
+	}
+	if err := s.cliJSON(ctx, &answer, "attempts", group); err != nil {
+		return "", err
+	}
+	if len(answer.Value) == 0 || answer.Value[0].Last == nil {
+		return "", fmt.Errorf("group %s has no pull record", group)
+	}
+	var out strings.Builder
+	for _, stage := range answer.Value[0].Last.Stages {
+		if !stage.Ended.IsZero() {
+			fmt.Fprintf(&out, "%s %d ms, ", stage.Name, stage.Ended.Sub(stage.Started).Milliseconds())
+		}
+	}
+	return out.String()[:max(0, len(out.String())-2)], nil
+}
+
+func trust(file string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s holds no certificate", file)
+	}
+	return pool, nil
+}
