@@ -45,8 +45,9 @@ fuzz: ## Every fuzz target, for FUZZTIME (30000x) each
 	@scripts/fuzz.sh
 
 .PHONY: bench
-bench: deps build ## The numbers of docs/benchmarks.md
-	@scripts/bench.sh
+bench: build ## The numbers of docs/benchmarks.md
+	@scripts/deps.sh bench
+	go run ./test/bench
 
 .PHONY: tools
 tools: ## The linter and formatter, at pinned versions, into .tools

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that Fairlead's compute and its tests need, and says which. Does nothing when all are
-# there. Needs root only when something is missing.
+# Installs the Debian packages that Fairlead's compute and its tests need, and with the argument "bench" those of the
+# benchmarks too, and says which. Does nothing when all are there. Needs root only when something is missing.
 set -euo pipefail
 
 # package  program or file that shows it is there  what it is for
@@ -18,6 +18,9 @@ needs=(
   "libc6-dev                   /usr/include/stdlib.h       the race detector needs cgo"
   "git                         /usr/bin/git                the version in the binary"
 )
+if [ "${1:-}" = bench ]; then
+  needs+=("docker-registry /usr/bin/docker-registry the peer that benchmarks measure beside")
+fi
 
 missing=()
 for need in "${needs[@]}"; do
