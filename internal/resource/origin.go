@@ -97,10 +97,15 @@ func (o Origin) ParseHost(host string) (HostKind, string) {
 		if !strings.Contains(prefix, ".") {
 			return HostService, prefix
 		}
-		for label, kind := range map[string]HostKind{registryLabel: HostRegistry, siteLabel: HostSite, groupLabel: HostGroup} {
-			if name, ok := strings.CutSuffix(prefix, "."+label); ok {
-				return kind, name
-			}
+		// A resource's name comes first, its kind's label last.
+		at := strings.LastIndexByte(prefix, '.')
+		switch name := prefix[:at]; prefix[at+1:] {
+		case registryLabel:
+			return HostRegistry, name
+		case siteLabel:
+			return HostSite, name
+		case groupLabel:
+			return HostGroup, name
 		}
 	}
 	return HostUnknown, ""
