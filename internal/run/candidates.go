@@ -8,13 +8,6 @@ import (
 	"fairlead.dev/internal/resource"
 )
 
-// Where a candidate stands: the values of pull.Candidate's Source.
-const (
-	SourceCredentials = "imageRegistryCredentials"
-	SourceIdentity    = "managedIdentity"
-	SourceSettings    = "appSettings"
-)
-
 // Fields that candidates come from.
 const (
 	fieldUseIdentity = "acrUseManagedIdentityCreds"
@@ -42,9 +35,9 @@ func Candidates(g Group, image content.Reference, sameRegistry func(a, b string)
 }
 
 func groupCandidate(g Group, c Credential, serves bool) pull.Candidate {
-	out := pull.Candidate{Source: SourceCredentials, From: c.From, Server: c.Server, Username: c.Username, Password: c.Password}
+	out := pull.Candidate{Source: pull.SourceCredentials, From: c.From, Server: c.Server, Username: c.Username, Password: c.Password}
 	if !c.Identity.IsZero() {
-		out.Source, out.From = SourceIdentity, c.From+".identity"
+		out.Source, out.From = pull.SourceIdentity, c.From+".identity"
 		out.Identity, out.Skip = attached(g, c.Identity)
 	}
 	if !serves {
@@ -69,14 +62,14 @@ func webCandidates(g Group, serves func(string) bool) []pull.Candidate {
 	}
 	var out []pull.Candidate
 	if g.Web.Username != "" || !g.Web.Password.IsZero() {
-		c := pull.Candidate{Source: SourceSettings, From: fieldSettings, Server: g.Web.Server, Username: g.Web.Username, Password: g.Web.Password}
+		c := pull.Candidate{Source: pull.SourceSettings, From: fieldSettings, Server: g.Web.Server, Username: g.Web.Username, Password: g.Web.Password}
 		if !serves(g.Web.Server) {
 			c.Skip = pull.SkipOtherHost
 		}
 		out = append(out, c)
 	}
 	for _, have := range g.Identities {
-		out = append(out, pull.Candidate{Source: SourceIdentity, From: fieldUseIdentity, Identity: &have, Skip: pull.SkipNotEnabled})
+		out = append(out, pull.Candidate{Source: pull.SourceIdentity, From: fieldUseIdentity, Identity: &have, Skip: pull.SkipNotEnabled})
 	}
 	return out
 }
@@ -85,16 +78,16 @@ func webIdentity(g Group) pull.Candidate {
 	want := g.Web.UserManagedIdentityClientID
 	for _, have := range g.Identities {
 		if want == "" && have.System {
-			return pull.Candidate{Source: SourceIdentity, From: fieldUseIdentity, Identity: &have}
+			return pull.Candidate{Source: pull.SourceIdentity, From: fieldUseIdentity, Identity: &have}
 		}
 		if want != "" && strings.EqualFold(have.ClientID, want) {
-			return pull.Candidate{Source: SourceIdentity, From: fieldClientID, Identity: &have}
+			return pull.Candidate{Source: pull.SourceIdentity, From: fieldClientID, Identity: &have}
 		}
 	}
 	if want == "" {
-		return pull.Candidate{Source: SourceIdentity, From: fieldUseIdentity, Identity: &pull.Identity{Resource: g.ID, System: true}, Skip: pull.SkipNotAttached}
+		return pull.Candidate{Source: pull.SourceIdentity, From: fieldUseIdentity, Identity: &pull.Identity{Resource: g.ID, System: true}, Skip: pull.SkipNotAttached}
 	}
-	return pull.Candidate{Source: SourceIdentity, From: fieldClientID, Identity: &pull.Identity{ClientID: want}, Skip: pull.SkipWrongClientID}
+	return pull.Candidate{Source: pull.SourceIdentity, From: fieldClientID, Identity: &pull.Identity{ClientID: want}, Skip: pull.SkipWrongClientID}
 }
 
 // hostOf gives the host of a server as people write it: with a scheme, a path, in any case, or not at all, which is
