@@ -12,9 +12,6 @@ import (
 // systemTrust is where Debian keeps certificates that an administrator adds.
 const systemTrust = "/usr/local/share/ca-certificates"
 
-// AuthorityFile gives the path of the certificate authority in a data directory.
-func AuthorityFile(data string) string { return filepath.Join(data, "ca.pem") }
-
 // InstallTrust puts the authority of a data directory into the system's trust store, or takes it out again.
 func InstallTrust(ctx context.Context, data string, install bool) error {
 	return installTrust(ctx, AuthorityFile(data), systemTrust, "update-ca-certificates", install)

@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -109,7 +108,7 @@ func (s *Server) gatewayListener() ([]net.Listener, error) {
 	if host, _, err := net.SplitHostPort(s.listeners[0].Addr().String()); err != nil || gateway == "" || net.ParseIP(host).IsUnspecified() {
 		return s.listeners, err
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort(gateway, strconv.Itoa(s.origin.Port)))
+	l, err := net.Listen("tcp", hostPort(gateway, s.origin.Port))
 	if err != nil {
 		return nil, fmt.Errorf("listening for containers: %w", err)
 	}
