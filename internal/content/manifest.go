@@ -3,6 +3,7 @@ package content
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -65,32 +66,73 @@ type wire struct {
 	SchemaVersion int               `json:"schemaVersion"`
 	MediaType     string            `json:"mediaType"`
 	ArtifactType  string            `json:"artifactType"`
-	Config        *Descriptor       `json:"config"`
-	Layers        []Descriptor      `json:"layers"`
-	Manifests     []Descriptor      `json:"manifests"`
-	Subject       *Descriptor       `json:"subject"`
+	Config        *strict           `json:"config"`
+	Layers        descriptors       `json:"layers"`
+	Manifests     descriptors       `json:"manifests"`
+	Subject       *strict           `json:"subject"`
 	Annotations   map[string]string `json:"annotations"`
+}
+
+// strict is a descriptor that every decoder reads alike: with two digests one client would fetch what no registry has
+// looked for.
+type strict Descriptor
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (d *strict) UnmarshalJSON(body []byte) error {
+	if _, err := fieldsOf(body, "mediaType", "digest", "size", "urls", "annotations", "platform", "artifactType"); err != nil {
+		return err
+	}
+	return json.Unmarshal(body, (*Descriptor)(d))
+}
+
+// descriptors is a list of at most MaxDescriptors: what follows is not read, as a descriptor in memory is many times as
+// large as the shortest text of one.
+type descriptors []Descriptor
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (list *descriptors) UnmarshalJSON(body []byte) error {
+	if string(body) == "null" {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if t, err := dec.Token(); err != nil || t != json.Delim('[') {
+		return invalid("layers and manifests are JSON arrays")
+	}
+	for dec.More() {
+		if len(*list) == MaxDescriptors {
+			return invalid("it names %d layers or manifests, or more; at most %d are allowed", MaxDescriptors+1, MaxDescriptors)
+		}
+		var d strict
+		if err := dec.Decode(&d); err != nil {
+			return err
+		}
+		*list = append(*list, Descriptor(d))
+	}
+	return nil
 }
 
 // ParseManifest reads a manifest or index of OCI's or Docker's media types. An empty mediaType takes the body's own, or
 // OCI's for its shape. A body that could be read as one kind by one client and as the other by the next is refused
-// (CVE-2021-41190): a media type that differs from the one it is served under, layers and manifests both, a field
-// given twice or in other letter case. It returns ErrManifestInvalid and ErrManifestTooLarge.
+// (CVE-2021-41190): a media type that differs from the one it is served under, layers and manifests both, a field of it
+// or of a descriptor given twice or in other letter case. It returns ErrManifestInvalid and ErrManifestTooLarge.
 func ParseManifest(mediaType string, body []byte) (Manifest, error) {
 	if len(body) > MaxManifest {
 		return Manifest{}, ManifestTooLarge(int64(len(body)))
 	}
-	fields, err := fieldsOf(body)
+	fields, err := fieldsOf(body, "schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations")
 	if err != nil {
 		return Manifest{}, err
 	}
 	var w wire
-	if err := json.Unmarshal(body, &w); err != nil {
+	switch err := json.Unmarshal(body, &w); {
+	case errors.Is(err, ErrManifestInvalid):
+		return Manifest{}, err
+	case err != nil:
 		return Manifest{}, invalid("it is not the JSON of a manifest: %v", err)
 	}
 	m := Manifest{
-		MediaType: w.MediaType, Config: w.Config, Layers: w.Layers, Manifests: w.Manifests,
-		Subject: w.Subject, ArtifactType: w.ArtifactType, Annotations: w.Annotations,
+		MediaType: w.MediaType, Config: (*Descriptor)(w.Config), Layers: w.Layers, Manifests: w.Manifests,
+		Subject: (*Descriptor)(w.Subject), ArtifactType: w.ArtifactType, Annotations: w.Annotations,
 	}
 	if err := m.settleType(mediaType, fields); err != nil {
 		return Manifest{}, err
@@ -108,10 +150,9 @@ func invalid(format string, args ...any) error {
 	return ErrManifestInvalid.WithMessage("manifest invalid: "+format, args...)
 }
 
-var known = [...]string{"schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations"} //nolint:gochecknoglobals // a constant in all but the language
-
-// fieldsOf gives the names of the object's fields, refusing what decoders are known to read differently.
-func fieldsOf(body []byte) (map[string]bool, error) {
+// fieldsOf gives the names of the object's fields, refusing what decoders are known to read differently: a field given
+// twice, and one that is known but for its letter case.
+func fieldsOf(body []byte, known ...string) (map[string]bool, error) {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
 		return nil, invalid("it is not a JSON object")
@@ -177,9 +218,6 @@ func (m *Manifest) check(fields map[string]bool) error {
 		return invalid("an image manifest without config")
 	case !index && !fields["layers"]:
 		return invalid("an image manifest without layers")
-	}
-	if n := len(m.Layers) + len(m.Manifests); n > MaxDescriptors {
-		return invalid("it names %d layers or manifests; at most %d are allowed", n, MaxDescriptors)
 	}
 	return m.checkDescriptors()
 }

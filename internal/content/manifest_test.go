@@ -3,6 +3,7 @@ package content_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -80,6 +81,10 @@ func TestParseManifestRefuses(t *testing.T) {
 		"huge size":               {"", strings.Replace(image, `"size":2`, `"size":1e99`, 1), "not the JSON of a manifest"},
 		"bad digest":              {"", strings.Replace(index, sum, "sha256:../../x", 1), "manifests[0].digest"},
 		"bad subject (no digest)": {"", with(image, `"subject":{}`), "subject.digest"},
+		"null layer":              {"", `{"schemaVersion":2,"layers":[null],"config":` + descriptor("x/y") + `}`, "not a JSON object"},
+		"layers no array":         {"", `{"schemaVersion":2,"layers":{},"config":` + descriptor("x/y") + `}`, "JSON arrays"},
+		"two digests of a config": {"", strings.Replace(image, `"size":2`, `"Digest":"`+sum+`","size":2`, 1), "must be written"},
+		"two digests of a child":  {"", strings.Replace(index, `"size":2`, `"digest":"`+sum+`","size":2`, 1), "given twice"},
 	} {
 		_, err := content.ParseManifest(c.served, []byte(c.body))
 		if !errors.Is(err, content.ErrManifestInvalid) || !strings.Contains(fault.From(err).Message, c.says) {
@@ -93,6 +98,22 @@ func TestParseManifestRefuses(t *testing.T) {
 	many := `{"schemaVersion":2,"manifests":[` + strings.TrimSuffix(strings.Repeat(descriptor("x/y")+",", content.MaxDescriptors+1), ",") + `]}`
 	if _, err := content.ParseManifest("", []byte(many)); !errors.Is(err, content.ErrManifestInvalid) || !strings.Contains(err.Error(), "4097") {
 		t.Errorf("too many descriptors: %v", err)
+	}
+}
+
+// TestParseManifestIsBounded: a small body must not become hundreds of megabytes of descriptors.
+func TestParseManifestIsBounded(t *testing.T) {
+	for _, shortest := range []string{"{}", "0"} {
+		body := []byte(`{"schemaVersion":2,"layers":[` + strings.Repeat(shortest+",", (content.MaxManifest-100)/(len(shortest)+1)) + shortest + `]}`)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := content.ParseManifest("", body); !errors.Is(err, content.ErrManifestInvalid) {
+			t.Errorf("%s: %v", shortest, err)
+		}
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 16*content.MaxManifest {
+			t.Errorf("%s: %d MiB allocated for a body of %d bytes", shortest, took>>20, len(body))
+		}
 	}
 }
 
