@@ -392,3 +392,48 @@ func TestPages(t *testing.T) {
 		t.Errorf("%v, %v, %v", names, more, err)
 	}
 }
+
+// TestAStalledClientHoldsUpNobodyElse lets a client begin a chunk and send no more: what removes its upload must not
+// wait for it.
+func TestAStalledClientHoldsUpNobodyElse(t *testing.T) {
+	for name, remove := range map[string]func(context.Context, *world, *registry.View, string) error{
+		"the registry is deleted": func(ctx context.Context, w *world, _ *registry.View, _ string) error { return w.Delete(ctx, acme) },
+		"the upload expires": func(ctx context.Context, w *world, _ *registry.View, _ string) error {
+			w.now = w.now.Add(registry.UploadLife + time.Minute)
+			return w.Sweep(ctx)
+		},
+		"the upload is cancelled": func(ctx context.Context, _ *world, v *registry.View, id string) error {
+			return v.CancelUpload(ctx, "app", id)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			v := w.view(t, acme, registry.AllActions()...)
+			u, err := v.StartUpload(t.Context(), "app")
+			must(t, err)
+			body, client := io.Pipe()
+			ended := make(chan error, 1)
+			go func() {
+				_, err := v.AppendUpload(context.WithoutCancel(t.Context()), "app", u.ID, registry.Chunk{Start: registry.AtEnd, Size: -1, Body: body})
+				ended <- err
+			}()
+			_, err = client.Write([]byte("x")) // returns when the chunk is being read
+			must(t, err)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := remove(ctx, w, v, u.ID); err != nil {
+				t.Errorf("removing: %v", err)
+			}
+			_ = client.Close()
+			if err := <-ended; err != nil && !errors.Is(err, registry.ErrUploadUnknown) {
+				t.Errorf("the chunk: %v", err)
+			}
+			if err := v.CommitUpload(t.Context(), "app", u.ID, registry.Chunk{Start: registry.AtEnd, Size: -1, Body: strings.NewReader("")}, content.FromBytes([]byte("x"))); !errors.Is(err, registry.ErrUploadUnknown) {
+				t.Errorf("committing what is gone: %v", err)
+			}
+			if size, err := w.blobs.Size(t.Context(), u.ID); err != nil || size != 0 {
+				t.Errorf("%d bytes are left, %v", size, err)
+			}
+		})
+	}
+}

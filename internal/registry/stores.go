@@ -127,7 +127,7 @@ type UploadStore interface {
 const AtEnd = -1
 
 // Blobs keeps the bytes of blobs, each once, and of uploads that are to become blobs. Any number of callers may use it
-// at once; callers on the same upload take turns.
+// at once; those that append to or commit the same upload take turns, and end with ErrUploadUnknown once it is dropped.
 type Blobs interface {
 	// Open gives a blob's content and size; ErrBlobUnknown.
 	Open(ctx context.Context, d content.Digest) (io.ReadSeekCloser, int64, error)
@@ -140,7 +140,7 @@ type Blobs interface {
 	// Commit makes an upload the blob d, durably, and gives its size. When the bytes are not those of d the upload is
 	// discarded: ErrDigestInvalid.
 	Commit(ctx context.Context, upload string, d content.Digest) (size int64, err error)
-	// Discard drops an upload; dropping one that has no bytes is no error.
+	// Discard drops an upload and waits for nobody who works on it; dropping one that has no bytes is no error.
 	Discard(ctx context.Context, upload string) error
 	// Sweep drops uploads whose last byte came before a time.
 	Sweep(ctx context.Context, before time.Time) error

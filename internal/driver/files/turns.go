@@ -4,6 +4,7 @@ import (
 	"context"
 	"hash"
 	"sync"
+	"sync/atomic"
 
 	"fairlead.dev/internal/content"
 )
@@ -11,10 +12,11 @@ import (
 // upload is one that is worked on, or whose hash so far is remembered so that committing it need not read it again.
 // What is remembered is of this process: after a restart the file itself is hashed, as it may have lost its end.
 type upload struct {
-	turn   chan struct{} // holds one token: who has it works on the upload
-	users  int           // who works on it or waits; guarded by turns.mu
-	sum    hash.Hash     // sha256 of the first summed bytes; nil when nothing is remembered
-	summed int64
+	turn    chan struct{} // holds one token: who has it works on the upload
+	users   int           // who works on it or waits; guarded by turns.mu
+	dropped atomic.Bool   // its file is gone: whoever works on it or waits gives up
+	sum     hash.Hash     // sha256 of the first summed bytes; nil when nothing is remembered
+	summed  int64
 }
 
 func (u *upload) begin() { u.sum, u.summed = content.Digest("sha256:").NewHash(), 0 }
@@ -56,11 +58,23 @@ func (t *turns) give(id string, u *upload) {
 	t.leave(id, u)
 }
 
+// drop makes whoever works on the upload, or waits to, give up.
+func (t *turns) drop(id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if u, ok := t.open[id]; ok {
+		u.dropped.Store(true)
+		if u.users == 0 {
+			delete(t.open, id)
+		}
+	}
+}
+
 // leave lets go of an upload that nobody else uses, unless its hash is worth keeping.
 func (t *turns) leave(id string, u *upload) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if u.users--; u.users == 0 && (u.sum == nil || len(t.open) > maxRemembered) {
+	if u.users--; u.users == 0 && (u.sum == nil || u.dropped.Load() || len(t.open) > maxRemembered) {
 		delete(t.open, id)
 	}
 }

@@ -38,7 +38,10 @@ func (s *Store) Append(ctx context.Context, id string, at int64, body io.Reader)
 	if at != registry.AtEnd && at != size {
 		return size, registry.ErrRangeInvalid.WithMessage("the chunk begins at byte %d, but the next byte of the upload is %d", at, size)
 	}
-	return u.copy(f, size, body)
+	if size, err = u.copy(f, size, body); u.dropped.Load() {
+		return size, errors.Join(registry.ErrUploadUnknown, remove(path)) // which it may have made anew
+	}
+	return size, err
 }
 
 // copy appends body to the file, which ends at size, and gives its new size. What arrived before body failed stays.
@@ -47,7 +50,7 @@ func (u *upload) copy(f *os.File, size int64, body io.Reader) (int64, error) {
 		u.begin()
 	}
 	buf := make([]byte, bufferSize)
-	for {
+	for !u.dropped.Load() {
 		n, end, failed := fill(buf, body)
 		if _, err := f.Write(buf[:n]); err != nil {
 			// A part may have been written: the hash and the size that the client is told know nothing of it.
@@ -65,6 +68,7 @@ func (u *upload) copy(f *os.File, size int64, body io.Reader) (int64, error) {
 			return size, nil
 		}
 	}
+	return size, nil
 }
 
 // fill reads until buf is full or body ends. Unlike io.ReadFull it tells an end from a body that was cut off, which may
@@ -115,14 +119,17 @@ func (s *Store) Commit(ctx context.Context, id string, d content.Digest) (int64,
 	}
 	defer s.uploads.give(id, u)
 	size, got, err := u.seal(from, d)
-	if err != nil {
-		return 0, writing("blob "+d.String(), err)
+	if err == nil {
+		u.forget()
+		if got != d {
+			return 0, errors.Join(registry.ErrDigestInvalid.WithMessage("the uploaded content has the digest %s, not %s", got, d), remove(from))
+		}
+		err = s.publish(from, to)
 	}
-	u.forget()
-	if got != d {
-		return 0, errors.Join(registry.ErrDigestInvalid.WithMessage("the uploaded content has the digest %s, not %s", got, d), os.Remove(from))
+	if err != nil && u.dropped.Load() {
+		return 0, errors.Join(registry.ErrUploadUnknown, remove(from))
 	}
-	return size, writing("blob "+d.String(), s.publish(from, to))
+	return size, writing("blob "+d.String(), err)
 }
 
 // publish renames an upload to a blob, durably.
@@ -161,17 +168,16 @@ func (u *upload) seal(path string, d content.Digest) (size int64, got content.Di
 }
 
 // Discard drops an upload; see registry.Blobs.
-func (s *Store) Discard(ctx context.Context, id string) error {
+func (s *Store) Discard(_ context.Context, id string) error {
 	path, err := s.uploadPath(id)
 	if err != nil {
 		return err
 	}
-	u, err := s.uploads.take(ctx, id)
-	if err != nil {
-		return err
-	}
-	defer s.uploads.give(id, u)
-	u.forget()
+	s.uploads.drop(id)
+	return remove(path)
+}
+
+func remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("dropping an upload: %w", err)
 	}

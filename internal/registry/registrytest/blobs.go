@@ -36,6 +36,7 @@ func Blobs(t *testing.T, start func(t *testing.T) (open func() registry.Blobs)) 
 		"WaitingEndsWithContext":  testWaitingEndsWithContext,
 		"SameBlobAtOnce":          testSameBlobAtOnce,
 		"Discard":                 testDiscard,
+		"DiscardWaitsForNobody":   testDiscardWaitsForNobody,
 		"Sweep":                   testSweep,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, start(t)) })
@@ -267,6 +268,29 @@ func testDiscard(t *testing.T, open func() registry.Blobs) {
 	appendText(t, b, id, 0, "again")
 	if _, err := b.Commit(t.Context(), id, content.FromBytes([]byte("again"))); err != nil {
 		t.Errorf("the hash remembers what was discarded: %v", err)
+	}
+}
+
+func testDiscardWaitsForNobody(t *testing.T, open func() registry.Blobs) {
+	b, id := open(), uuid.NewString()
+	r, w := io.Pipe()
+	ended := make(chan error, 2)
+	add := func(body io.Reader) {
+		_, err := b.Append(context.WithoutCancel(t.Context()), id, registry.AtEnd, body)
+		ended <- err
+	}
+	go add(r)
+	_, _ = w.Write([]byte("he")) // returns when the append has its turn and has read it
+	go add(strings.NewReader("x"))
+	if err := b.Discard(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	// The second may have come to its turn after the upload was dropped, as one that has no bytes yet: so it must not be
+	// asked whether it failed.
+	first, second := <-ended, <-ended
+	if !errors.Is(errors.Join(first, second), registry.ErrUploadUnknown) {
+		t.Errorf("%v and %v, want ErrUploadUnknown", first, second)
 	}
 }
 
