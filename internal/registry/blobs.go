@@ -146,8 +146,8 @@ func (e *exactly) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// CommitUpload adds a last chunk, which may be empty, and makes the upload the blob d of the repository. When the bytes
-// are not those of d the upload is over: ErrDigestInvalid. After the errors of AppendUpload it is not.
+// CommitUpload adds a last chunk, which may be empty, and makes the upload the blob d of the repository. When that fails
+// the upload is over (ErrDigestInvalid: the bytes are not those of d), but not after the errors of AppendUpload.
 func (v *View) CommitUpload(ctx context.Context, repository, id string, c Chunk, d content.Digest) error {
 	u, err := v.upload(ctx, repository, id)
 	if err != nil {
@@ -167,7 +167,7 @@ func (v *View) commit(ctx context.Context, u Upload, row string, d content.Diges
 	if err == nil {
 		return v.service.meta.LinkBlob(ctx, u.Repository, d, size, row)
 	}
-	if errors.Is(err, ErrDigestInvalid) && row != "" {
+	if row != "" {
 		return errors.Join(err, v.service.meta.EndUpload(ctx, u.Repository, row))
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -31,6 +32,7 @@ var (
 // world is two registries, acme and other, on real stores.
 type world struct {
 	*registry.Service
+	dir       string
 	blobs     *files.Store
 	directory *identity.Directory
 	engine    *access.Engine
@@ -47,7 +49,7 @@ func newWorld(t testing.TB) *world {
 	must(t, err)
 	sealer, err := secret.NewSealer(map[uint32][]byte{1: make([]byte, 32)})
 	must(t, err)
-	w := &world{blobs: blobs, now: time.Now(), engine: access.NewEngine(sql.NewAccess(db, "t"), "t")}
+	w := &world{dir: dir, blobs: blobs, now: time.Now(), engine: access.NewEngine(sql.NewAccess(db, "t"), "t")}
 	w.Service = registry.New(sql.NewRegistry(db, "t"), blobs, func() time.Time { return w.now })
 	w.directory = identity.NewDirectory(sql.NewDirectory(db, "t"), sealer, "t", time.Now)
 	for _, id := range []resource.ID{acme, other} {
@@ -435,5 +437,31 @@ func TestAStalledClientHoldsUpNobodyElse(t *testing.T) {
 				t.Errorf("%d bytes are left, %v", size, err)
 			}
 		})
+	}
+}
+
+// TestABlobThatCannotBeStoredLeavesNothing puts a file where the blob's directory has to be.
+func TestABlobThatCannotBeStoredLeavesNothing(t *testing.T) {
+	w := newWorld(t)
+	v := w.view(t, acme, registry.AllActions()...)
+	d := content.FromBytes([]byte("x"))
+	must(t, os.WriteFile(filepath.Join(w.dir, "content", "blobs", "sha256", d.Hex()[:2]), nil, 0o600))
+	if err := v.PutBlob(t.Context(), "app", d, strings.NewReader("x")); fault.KindOf(err) != fault.Internal || err == nil {
+		t.Errorf("putting at once: %v", err)
+	}
+	u, err := v.StartUpload(t.Context(), "app")
+	must(t, err)
+	last := registry.Chunk{Start: registry.AtEnd, Size: -1, Body: strings.NewReader("x")}
+	if err := v.CommitUpload(t.Context(), "app", u.ID, last, d); fault.KindOf(err) != fault.Internal || err == nil {
+		t.Errorf("putting in chunks: %v", err)
+	}
+	if _, err := v.UploadSize(t.Context(), "app", u.ID); !errors.Is(err, registry.ErrUploadUnknown) {
+		t.Errorf("the upload goes on: %v", err)
+	}
+	if err := read(t, v, "app", "x"); !errors.Is(err, registry.ErrBlobUnknown) {
+		t.Errorf("the blob: %v", err)
+	}
+	if left, err := os.ReadDir(filepath.Join(w.dir, "content", "uploads")); err != nil || len(left) > 0 {
+		t.Errorf("left %v, %v", left, err)
 	}
 }

@@ -137,8 +137,8 @@ type Blobs interface {
 	Append(ctx context.Context, upload string, at int64, body io.Reader) (size int64, err error)
 	// Size gives how many bytes an upload has.
 	Size(ctx context.Context, upload string) (int64, error)
-	// Commit makes an upload the blob d, durably, and gives its size. When the bytes are not those of d the upload is
-	// discarded: ErrDigestInvalid.
+	// Commit makes an upload the blob d, durably, and gives its size. When it fails the upload is discarded: ErrDigestInvalid
+	// when the bytes are not those of d, ErrFull.
 	Commit(ctx context.Context, upload string, d content.Digest) (size int64, err error)
 	// Discard drops an upload and waits for nobody who works on it; dropping one that has no bytes is no error.
 	Discard(ctx context.Context, upload string) error

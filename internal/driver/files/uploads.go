@@ -119,17 +119,24 @@ func (s *Store) Commit(ctx context.Context, id string, d content.Digest) (int64,
 	}
 	defer s.uploads.give(id, u)
 	size, got, err := u.seal(from, d)
-	if err == nil {
-		u.forget()
-		if got != d {
-			return 0, errors.Join(registry.ErrDigestInvalid.WithMessage("the uploaded content has the digest %s, not %s", got, d), remove(from))
-		}
+	switch {
+	case err != nil:
+	case got != d:
+		err = registry.ErrDigestInvalid.WithMessage("the uploaded content has the digest %s, not %s", got, d)
+	default:
 		err = s.publish(from, to)
 	}
-	if err != nil && u.dropped.Load() {
-		return 0, errors.Join(registry.ErrUploadUnknown, remove(from))
+	u.forget()
+	switch {
+	case err == nil:
+		return size, nil
+	case u.dropped.Load():
+		err = registry.ErrUploadUnknown
+	case !errors.Is(err, registry.ErrDigestInvalid):
+		err = writing("blob "+d.String(), err)
 	}
-	return size, writing("blob "+d.String(), err)
+	// Kept, it could not be trusted: what a failed sync has lost, the next one does not miss.
+	return 0, errors.Join(err, remove(from))
 }
 
 // publish renames an upload to a blob, durably.
