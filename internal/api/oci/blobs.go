@@ -16,8 +16,7 @@ func (h *handler) getBlob(x exchange) error {
 	}
 	defer body.Close()
 	x.w.Header().Set("Content-Type", "application/octet-stream")
-	x.serve(x.req.digest, body)
-	return nil
+	return x.serve(x.req.digest, body)
 }
 
 func (h *handler) deleteBlob(x exchange) error {

@@ -23,6 +23,7 @@ var answers = []struct { //nolint:gochecknoglobals // a constant in all but the 
 	{registry.ErrRangeInvalid, http.StatusRequestedRangeNotSatisfiable, "BLOB_UPLOAD_INVALID"},
 	{registry.ErrFull, http.StatusInsufficientStorage, "BLOB_UPLOAD_INVALID"},
 	{content.ErrManifestTooLarge, http.StatusRequestEntityTooLarge, ""},
+	{errRange, http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID"},
 	{errMethod, http.StatusMethodNotAllowed, ""},
 }
 

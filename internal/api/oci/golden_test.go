@@ -69,6 +69,7 @@ func TestErrorBodies(t *testing.T) {
 		"manifest-too-large-chunked": {pusher, "PUT", "/v2/app/manifests/v2", io.MultiReader(strings.NewReader(strings.Repeat(" ", content.MaxManifest+1))), []header{oci}},
 		"blob-unknown":               {pusher, "GET", "/v2/app/blobs/" + none, nil, nil},
 		"blob-digest-invalid":        {pusher, "GET", "/v2/app/blobs/sha256:1", nil, nil},
+		"blob-range":                 {pusher, "GET", "/v2/app/blobs/" + digest("config"), nil, []header{"Range: bytes=6-"}},
 		"blob-other-digest":          {pusher, "POST", "/v2/app/blobs/uploads/?digest=" + none, "other", nil},
 		"upload-unknown":             {pusher, "PATCH", "/v2/app/blobs/uploads/6ba7b810-9dad-11d1-80b4-00c04fd430c8", "x", nil},
 		"upload-of-another":          {pusher, "PATCH", strings.Replace(upload, "/app/", "/other/", 1), "x", nil},

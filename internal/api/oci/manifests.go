@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"fairlead.dev/internal/api"
@@ -61,18 +62,43 @@ func (h *handler) getManifest(x exchange) error {
 		return err
 	}
 	x.w.Header().Set("Content-Type", m.MediaType)
-	x.serve(m.Digest, bytes.NewReader(m.Body))
-	return nil
+	return x.serve(m.Digest, bytes.NewReader(m.Body))
 }
 
 // serve answers with content of a digest: whole, or the one range that is asked for, or not at all when the client has it.
-func (x exchange) serve(d content.Digest, body io.ReadSeeker) {
+func (x exchange) serve(d content.Digest, body io.ReadSeeker) error {
 	x.w.Header().Set("Docker-Content-Digest", d.String())
 	x.w.Header().Set("Etag", `"`+d.String()+`"`)
-	if ranges := x.r.Header.Get("Range"); bytes.IndexByte([]byte(ranges), ',') >= 0 {
-		x.r.Header.Del("Range") // several ranges at once: RFC 9110 section 14.2 lets a server send the whole
+	if x.r.Method != http.MethodGet || strings.Contains(x.r.Header.Get("Range"), ",") {
+		x.r.Header.Del("Range") // of GET only, and of several ranges at once the whole may be sent (RFC 9110 section 14.2)
 	}
-	http.ServeContent(x.w, x.r, "", time.Time{}, body)
+	w := &rangeWriter{ResponseWriter: x.w}
+	http.ServeContent(w, x.r, "", time.Time{}, body)
+	if w.refused {
+		return errRange
+	}
+	return nil
+}
+
+// rangeWriter keeps back net/http's own answer to a range that the content does not have.
+type rangeWriter struct {
+	http.ResponseWriter
+	refused bool
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *rangeWriter) WriteHeader(status int) {
+	if w.refused = status == http.StatusRequestedRangeNotSatisfiable; !w.refused {
+		w.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Write implements http.ResponseWriter.
+func (w *rangeWriter) Write(b []byte) (int, error) {
+	if w.refused {
+		return len(b), nil
+	}
+	return w.ResponseWriter.Write(b)
 }
 
 func (h *handler) putManifest(x exchange) error {

@@ -60,13 +60,14 @@ func TestBlobRanges(t *testing.T) {
 		{"Range: bytes=0-1,3-4", http.StatusOK, text, ""},
 		{header(`If-None-Match: "` + digest(text) + `"`), http.StatusNotModified, "", ""},
 		{"Range: bytes=10-", http.StatusRequestedRangeNotSatisfiable, "", "bytes */10"},
+		{"Range: bytes=4-2", http.StatusRequestedRangeNotSatisfiable, "", ""},
 	} {
 		h, body := c.want(r.status, "GET", target, nil, r.asked)
 		if h.Get("Content-Range") != r.is || r.status < 300 && body != r.body {
 			t.Errorf("%s: %q, %q, want %q, %q", r.asked, body, h.Get("Content-Range"), r.body, r.is)
 		}
 	}
-	h, _ := c.want(http.StatusOK, "HEAD", target, nil)
+	h, _ := c.want(http.StatusOK, "HEAD", target, nil, "Range: bytes=2-4")
 	if h.Get("Content-Length") != "10" || h.Get("Accept-Ranges") != "bytes" || h.Get("Content-Type") != "application/octet-stream" {
 		t.Errorf("HEAD: %v", h)
 	}

@@ -46,10 +46,11 @@ type request struct {
 	limit      int            // of a page
 }
 
-// Errors that parse returns besides registry's.
+// Errors of requests, besides registry's.
 var (
 	errNoRoute = fault.New(fault.NotFound, "NOT_FOUND", "the path is none of the registry protocol")
 	errMethod  = fault.New(fault.Unsupported, "UNSUPPORTED", "the method is not supported for this path")
+	errRange   = fault.New(fault.Invalid, "RANGE_NOT_SATISFIABLE", "the content does not have the range that is asked for")
 	errPage    = fault.New(fault.Invalid, "PAGINATION_NUMBER_INVALID", "the number of entries a page (n) must be 0 or more")
 )
 
