@@ -173,14 +173,14 @@ func (v *View) commit(ctx context.Context, u Upload, row string, d content.Diges
 	return err
 }
 
-// CancelUpload drops an upload; ErrUploadUnknown.
+// CancelUpload drops an upload; ErrUploadUnknown. Its bytes go first: on a full disk its row cannot before.
 func (v *View) CancelUpload(ctx context.Context, repository, id string) error {
 	u, err := v.upload(ctx, repository, id)
 	if err != nil {
 		return err
 	}
-	if err := v.service.meta.EndUpload(ctx, u.Repository, u.ID); err != nil {
+	if err := v.service.blobs.Discard(ctx, u.ID); err != nil {
 		return err
 	}
-	return v.service.blobs.Discard(ctx, u.ID)
+	return v.service.meta.EndUpload(ctx, u.Repository, u.ID)
 }

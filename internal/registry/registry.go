@@ -91,11 +91,12 @@ const UploadLife = 24 * time.Hour
 // it at start and from time to time.
 func (s *Service) Sweep(ctx context.Context) error {
 	before := s.now().Add(-UploadLife)
+	swept := s.blobs.Sweep(ctx, before) // first: on a full disk no row can go before there is room
 	expired, err := s.meta.ExpireUploads(ctx, before)
 	if err != nil {
-		return fmt.Errorf("ending expired uploads: %w", err)
+		return errors.Join(swept, fmt.Errorf("ending expired uploads: %w", err))
 	}
-	return errors.Join(s.discard(ctx, expired), s.blobs.Sweep(ctx, before))
+	return errors.Join(swept, s.discard(ctx, expired))
 }
 
 func (s *Service) discard(ctx context.Context, uploads []string) error {

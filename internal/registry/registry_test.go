@@ -465,3 +465,22 @@ func TestABlobThatCannotBeStoredLeavesNothing(t *testing.T) {
 		t.Errorf("left %v, %v", left, err)
 	}
 }
+
+// full is what a database on a full disk is: it can be read, and not written.
+type full struct{ registry.Metadata }
+
+func (full) ExpireUploads(context.Context, time.Time) ([]string, error) { return nil, registry.ErrFull }
+
+func TestSweepMakesRoomOnAFullDisk(t *testing.T) {
+	w := newWorld(t)
+	id := "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+	_, err := w.blobs.Append(t.Context(), id, 0, strings.NewReader("x"))
+	must(t, err)
+	s := registry.New(full{}, w.blobs, func() time.Time { return time.Now().Add(registry.UploadLife + time.Hour) })
+	if err := s.Sweep(t.Context()); !errors.Is(err, registry.ErrFull) {
+		t.Errorf("%v, want ErrFull", err)
+	}
+	if size, err := w.blobs.Size(t.Context(), id); err != nil || size != 0 {
+		t.Errorf("%d bytes are left, %v", size, err)
+	}
+}

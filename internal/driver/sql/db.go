@@ -15,7 +15,8 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // registers the driver "sqlite"
+	"modernc.org/sqlite" // also registers the driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"fairlead.dev/internal/fault"
 )
@@ -23,8 +24,12 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// ErrNewer is returned by Open for a database that a newer Fairlead has written.
-var ErrNewer = fault.New(fault.Unsupported, "DataNewer", "the database was written by a newer version of Fairlead")
+var (
+	// ErrNewer is returned by Open for a database that a newer Fairlead has written.
+	ErrNewer = fault.New(fault.Unsupported, "DataNewer", "the database was written by a newer version of Fairlead")
+	// ErrFull is returned by every method that writes when the database's disk is full.
+	ErrFull = fault.New(fault.Unavailable, "StorageFull", "the disk that holds the data directory is full: nothing can be changed until there is room")
+)
 
 // DB is an open database with its schema at the version of this program. Many readers and one writer at a time: SQLite
 // takes its write lock when a transaction begins, so two writers queue instead of failing at commit.
@@ -122,6 +127,9 @@ func (db *DB) tx(ctx context.Context, f func(*sql.Tx) error) (err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, ignoreDone(tx.Rollback()))
+		}
+		if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code()&0xff == sqlite3.SQLITE_FULL {
+			err = ErrFull.WithCause(err)
 		}
 	}()
 	if err := f(tx); err != nil {

@@ -53,10 +53,13 @@ func (s *Registry) PutRegistry(ctx context.Context, r registry.Registry) error {
 	return wrap(err, "adding registry %s", r.ID)
 }
 
-// wrap says what was being done, and keeps nil nil.
+// wrap says what was being done, gives a full disk the name that registry has for it, and keeps nil nil.
 func wrap(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, ErrFull) {
+		err = registry.ErrFull.WithCause(err)
 	}
 	return fmt.Errorf(format+": %w", append(args, err)...)
 }
