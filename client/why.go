@@ -105,8 +105,8 @@ type Attempt struct {
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended"`
 	Stages  []Stage   `json:"stages"`
-	Code    string    `json:"code"` // of the failure; "" when none
-	Summary string    `json:"summary"`
+	Code    string    `json:"code"`    // of the failure; "" when there is none or it is hidden
+	Summary string    `json:"summary"` // of the failure; "" when there is none
 	Digest  string    `json:"digest"`
 	Layers  []Layer   `json:"layers"`
 }
@@ -115,7 +115,7 @@ type Attempt struct {
 // create, start, ready.
 type Stage struct {
 	Name    string    `json:"name"`
-	Outcome string    `json:"outcome"` // ok, failed, skipped, running
+	Outcome string    `json:"outcome"` // ok, failed, skipped, running, or "hidden: …"
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended"`
 	Code    string    `json:"code"`
@@ -129,6 +129,9 @@ type Layer struct {
 	Done   int64  `json:"done"`
 	State  string `json:"state"`
 }
+
+// Failed reports whether it ended in a failure, which may be one that the caller is not told.
+func (a Attempt) Failed() bool { return a.Summary != "" }
 
 // Stage gives the stage called name.
 func (a Attempt) Stage(name string) (Stage, bool) {

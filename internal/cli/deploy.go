@@ -127,7 +127,11 @@ func (c *connection) cannotStart(ctx context.Context, target lookup.Workload, co
 		if r.CanPull() {
 			continue
 		}
-		c.streams.Notef("%s %s", c.streams.Paint(c.streams.Err, terminal.Bold, r.Code), terminal.Clean(r.Summary))
+		code := ""
+		if r.Code != "" { // "" when it is hidden
+			code = c.streams.Paint(c.streams.Err, terminal.Bold, r.Code) + " "
+		}
+		c.streams.Notef("%s%s", code, terminal.Clean(r.Summary))
 		for _, f := range r.Fix {
 			c.streams.Notef("  fix: %s", terminal.Clean(f.Command))
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -225,5 +226,77 @@ func TestJustAssigned(t *testing.T) {
 		must(t, err)
 		must(t, w.access.Unassign(t.Context(), all[0].ID))
 		w.expect("ROLE_MISSING", "role")
+	}
+}
+
+// The record of a pull and a group's events tell no more than why does: who may not read the registry cannot tell there
+// either what is wrong in it.
+func TestRecordIsForWhoMayKnow(t *testing.T) {
+	w := newWorld(t)
+	id := w.managed("web-id")
+	workload := resource.MustParseID(rg + "/providers/Microsoft.ContainerInstance/containerGroups/web")
+	stranger := w.person("Reader", workload)
+	shown := map[string]bool{}
+	for _, c := range []struct {
+		image string
+		role  bool
+		want  error
+	}{
+		{appV1, false, pull.ErrDenied},
+		{"myacr.azurecr.io/app:v7", true, pull.ErrTagUnknown},
+		{"myacr.azurecr.io/nix:v1", true, pull.ErrRepositoryUnknown},
+		{appV1, true, nil},
+	} {
+		if c.role {
+			w.assign("AcrPull", id.PrincipalID, myacr)
+		}
+		w.containerGroup(c.image, byIdentity(id))
+		w.group.Identities = []pull.Identity{id}
+		if err := w.pull(); !errors.Is(err, c.want) {
+			t.Fatalf("%s: the pull ended with %v, want %v", c.image, err, c.want)
+		}
+		whole, err := w.explainer.Record(t.Context(), w.admin, w.last)
+		must(t, err)
+		if whole != w.last {
+			t.Errorf("%s: the administrator does not see the whole record", c.image)
+		}
+		part, err := w.explainer.Record(t.Context(), stranger, w.last)
+		must(t, err)
+		if (part.Summary == "") != (c.want == nil) || part.Code != "" || len(w.last.Stages) == 0 {
+			t.Errorf("%s: code %q, summary %q", c.image, part.Code, part.Summary)
+		}
+		if c.want == nil {
+			part.Summary = ""
+		}
+		text, err := json.Marshal(struct {
+			Stages  []pull.Stage
+			Layers  []pull.LayerProgress
+			Digest  string
+			Started bool
+		}{part.Stages[4:], part.Layers, string(part.Digest), part.Started.IsZero()})
+		must(t, err)
+		shown[string(text)] = true
+	}
+	if len(shown) != 1 {
+		t.Errorf("what the registry answered can be told from %v", shown)
+	}
+
+	failed := []run.Event{
+		{Name: run.EventFailed, Message: run.PullFailedPrefix + `"myacr.azurecr.io/app:v7": there is no tag "v7"`},
+		{Name: run.EventFailed, Message: run.PullFailedPrefix + `"app:v7": no registry`},
+		{Name: run.EventFailed, Message: "Error: Failed to start container, Error response: no such file"},
+	}
+	whole, err := w.explainer.Events(t.Context(), w.admin, failed)
+	must(t, err)
+	if !slices.Equal(whole, failed) {
+		t.Errorf("the administrator sees %+v", whole)
+	}
+	part, err := w.explainer.Events(t.Context(), stranger, failed)
+	must(t, err)
+	if strings.Contains(part[0].Message, "no tag") || !strings.Contains(part[0].Message, "hidden: you lack read on "+myacr.String()) || !slices.Equal(part[1:], failed[1:]) {
+		t.Errorf("a stranger sees %+v", part)
+	}
+	if none, err := w.explainer.Record(t.Context(), stranger, nil); none != nil || err != nil {
+		t.Errorf("no record became %+v, %v", none, err)
 	}
 }

@@ -59,9 +59,7 @@ func (q *inquiry) hides(stage pull.StageName) bool {
 	return !q.entitled && !before(stage, pull.StageRole)
 }
 
-func (q *inquiry) hidden() string {
-	return "hidden: you lack read on " + q.endpoint.Registry.String()
-}
+func (q *inquiry) hidden() string { return hiddenBy(q.endpoint.Registry) }
 
 // writeHealthy says what became of a workload whose pull is in order, and hands over.
 func (q *inquiry) writeHealthy(r *Report) {

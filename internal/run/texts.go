@@ -39,11 +39,14 @@ func (w words) pulled(image string, took time.Duration) string {
 	return fmt.Sprintf("Successfully pulled image %q", image)
 }
 
+// PullFailedPrefix begins the message of the event of a container group's pull that failed; the image follows, quoted.
+const PullFailedPrefix = "Failed to pull image "
+
 func (w words) pullFailed(image, why string) string {
 	if w.web {
 		return "Image pull failed: Verify docker image configuration and credentials (if using private repository): " + why
 	}
-	return fmt.Sprintf("Failed to pull image %q: %s", image, why)
+	return fmt.Sprintf(PullFailedPrefix+"%q: %s", image, why)
 }
 
 func (w words) backOff(image string) string { return fmt.Sprintf("Back-off pulling image %q", image) }

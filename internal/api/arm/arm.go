@@ -286,4 +286,6 @@ type Inside interface {
 // caller may read.
 type Explainer interface {
 	Why(ctx context.Context, caller identity.Principal, workload resource.ID) ([]explain.Report, error)
+	Record(ctx context.Context, caller identity.Principal, a *pull.Attempt) (*pull.Attempt, error)
+	Events(ctx context.Context, caller identity.Principal, events []run.Event) ([]run.Event, error)
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net/http"
 	"regexp"
+	"slices"
 
+	"fairlead.dev/internal/api"
 	"fairlead.dev/internal/api/arm/containergroup"
 	"fairlead.dev/internal/api/arm/schema"
 	"fairlead.dev/internal/fault"
@@ -104,6 +106,14 @@ func (h *Handler) containerGroupView(ctx context.Context, r resource.Resource) (
 	s, err := h.status(ctx, r.ID)
 	if err != nil {
 		return nil, err
+	}
+	who, _ := api.PrincipalFrom(ctx)
+	s.Containers = slices.Clone(s.Containers)
+	for i := range s.Containers {
+		events := &s.Containers[i].Events
+		if *events, err = h.Explainer.Events(ctx, who, *events); err != nil {
+			return nil, err
+		}
 	}
 	return containergroup.Encode(r.Properties, s, func(label string) string { return h.Origin.GroupHost(label, r.Location) })
 }

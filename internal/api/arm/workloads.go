@@ -63,7 +63,14 @@ func (h *Handler) attempts(ctx context.Context, c *call) (*reply, error) {
 	out := []attempt{}
 	for _, container := range g.Containers {
 		a := attempt{Container: container.Name}
-		if a.First, a.Last, err = h.Workloads.Attempts(ctx, r.ID, container.Name); err != nil {
+		first, last, err := h.Workloads.Attempts(ctx, r.ID, container.Name)
+		if err != nil {
+			return nil, err
+		}
+		if a.First, err = h.Explainer.Record(ctx, c.who, first); err != nil {
+			return nil, err
+		}
+		if a.Last, err = h.Explainer.Record(ctx, c.who, last); err != nil {
 			return nil, err
 		}
 		out = append(out, a)

@@ -31,6 +31,7 @@ import (
 	"fairlead.dev/internal/driver/sql"
 	"fairlead.dev/internal/explain"
 	"fairlead.dev/internal/identity"
+	"fairlead.dev/internal/pull"
 	"fairlead.dev/internal/registry"
 	"fairlead.dev/internal/resource"
 	"fairlead.dev/internal/run"
@@ -378,4 +379,18 @@ func (explained) Why(_ context.Context, caller identity.Principal, _ resource.ID
 		return nil, errors.New("nobody asks")
 	}
 	return []explain.Report{{Container: "app", Verdict: explain.CanPull}}, nil
+}
+
+func (explained) Record(_ context.Context, caller identity.Principal, a *pull.Attempt) (*pull.Attempt, error) {
+	if caller.IsZero() {
+		return nil, errors.New("nobody asks")
+	}
+	return a, nil
+}
+
+func (explained) Events(_ context.Context, caller identity.Principal, events []run.Event) ([]run.Event, error) {
+	if caller.IsZero() {
+		return nil, errors.New("nobody asks")
+	}
+	return events, nil
 }

@@ -127,7 +127,7 @@ func OfSite(s client.Site, attempts []client.Attempts) Condition {
 	switch {
 	case started.Name != "":
 		c.Phase, c.Word, c.Why = Failed, "Failed", started.Message
-	case last.Code != "":
+	case last.Failed():
 		c.Phase, c.Word, c.Why, c.Pulling = Failed, "CannotPull", last.Summary, true
 	case ready.Outcome == "ok":
 		c.Phase, c.Word = Running, "Running"

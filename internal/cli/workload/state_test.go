@@ -49,8 +49,13 @@ func TestOfGroup(t *testing.T) {
 
 func TestOfSite(t *testing.T) {
 	attempt := func(code string, stages ...client.Stage) []client.Attempts {
-		return []client.Attempts{{Container: "shop", Last: &client.Attempt{ID: "1", Code: code, Summary: "summary", Stages: stages}}}
+		a := client.Attempt{ID: "1", Code: code, Stages: stages}
+		if code != "" {
+			a.Summary = "summary"
+		}
+		return []client.Attempts{{Container: "shop", Last: &a}}
 	}
+	hidden := []client.Attempts{{Container: "shop", Last: &client.Attempt{ID: "1", Summary: "what the registry answers is hidden"}}}
 	stopped := client.Site{Properties: client.SiteProperties{State: "Stopped"}}
 	for name, c := range map[string]struct {
 		site     client.Site
@@ -58,12 +63,13 @@ func TestOfSite(t *testing.T) {
 		want     workload.Phase
 		pulling  bool
 	}{
-		"nothing yet": {client.Site{}, nil, workload.Pending, false},
-		"pulled":      {client.Site{}, attempt("", client.Stage{Name: "start", Outcome: "ok"}), workload.Pending, false},
-		"ready":       {client.Site{}, attempt("", client.Stage{Name: "ready", Outcome: "ok"}), workload.Running, false},
-		"pull failed": {client.Site{}, attempt("CRED_MI_NOT_ENABLED"), workload.Failed, true},
-		"no answer":   {client.Site{}, attempt("", client.Stage{Name: "ready", Outcome: "failed", Message: "no answer"}), workload.Failed, false},
-		"stopped":     {stopped, attempt("", client.Stage{Name: "ready", Outcome: "ok"}), workload.Stopped, false},
+		"nothing yet":                     {client.Site{}, nil, workload.Pending, false},
+		"pulled":                          {client.Site{}, attempt("", client.Stage{Name: "start", Outcome: "ok"}), workload.Pending, false},
+		"ready":                           {client.Site{}, attempt("", client.Stage{Name: "ready", Outcome: "ok"}), workload.Running, false},
+		"pull failed":                     {client.Site{}, attempt("CRED_MI_NOT_ENABLED"), workload.Failed, true},
+		"pull failed for a hidden reason": {client.Site{}, hidden, workload.Failed, true},
+		"no answer":                       {client.Site{}, attempt("", client.Stage{Name: "ready", Outcome: "failed", Message: "no answer"}), workload.Failed, false},
+		"stopped":                         {stopped, attempt("", client.Stage{Name: "ready", Outcome: "ok"}), workload.Stopped, false},
 	} {
 		if got := workload.OfSite(c.site, c.attempts); got.Phase != c.want || got.Pulling != c.pulling {
 			t.Errorf("%s: got %+v", name, got)

@@ -2,6 +2,7 @@ package workload
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"fairlead.dev/client"
@@ -152,8 +153,8 @@ func (w *Waiter) show(container string, a client.Attempt) {
 	}
 	switch {
 	case a.Ended.IsZero():
-	case a.Code != "":
-		once(a.ID+"/end", "%s: %s: %s", terminal.Clean(container), a.Code, terminal.Clean(a.Summary))
+	case a.Failed():
+		once(a.ID+"/end", "%s: %s", terminal.Clean(container), terminal.Clean(strings.TrimPrefix(a.Code+": "+a.Summary, ": ")))
 	default:
 		once(a.ID+"/end", "%s: pulled %s", terminal.Clean(container), a.Digest)
 	}
