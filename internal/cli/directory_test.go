@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -183,5 +184,40 @@ func TestPushRefusals(t *testing.T) {
 	}
 	if f.asked("POST /v2/") != 0 {
 		t.Error("something was uploaded")
+	}
+}
+
+// Who may assign roles on one registry, and neither read the directory nor anything else, can run the command that why
+// prints.
+func TestRolesWithoutDirectory(t *testing.T) {
+	f := newFake(t)
+	f.ok("registry", "create", "myacr")
+	on := id("default", "Microsoft.ContainerRegistry/registries", "myacr")
+	denied := func(w http.ResponseWriter, _ *http.Request) {
+		refuse(w, 403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
+	}
+	f.override["GET /v1.0/servicePrincipals/"+tenant] = denied
+	f.override["GET /v1.0/servicePrincipals"] = denied
+	f.override["GET /subscriptions/"+subscription+"/providers/Microsoft.Authorization/roleDefinitions"] = func(w http.ResponseWriter, _ *http.Request) {
+		refuse(w, 403, "AuthorizationFailed", "does not have authorization")
+	}
+	r := f.run("role", "assign", "AcrPull", "--to", tenant, "--on", on)
+	if r.code != 0 || !strings.HasPrefix(r.out, "AcrPull\t"+tenant+"\t") || !strings.Contains(r.err, tenant+" is taken for a principal id") {
+		t.Errorf("code %d: %s%s", r.code, r.out, r.err)
+	}
+	if out := f.ok("role", "list", "--on", on); !strings.HasPrefix(out, "AcrPull\t"+tenant+"\t") {
+		t.Errorf("list %q", out)
+	}
+	f.ok("role", "remove", "AcrPull", "--to", tenant, "--on", on)
+	if r := f.run("role", "assign", "AcrPull", "--to", "a-name", "--on", on); r.code != int(exit.Denied) || !strings.Contains(r.err, "hint: the directory is read") {
+		t.Errorf("by name: code %d: %s", r.code, r.err)
+	}
+	var made struct {
+		Properties struct{ ClientID, PrincipalID string }
+	}
+	f.decode(&made, "identity", "create", "web-id", "-g", "rg")
+	f.override["GET /v1.0/servicePrincipals/"+made.Properties.ClientID] = denied
+	if out := f.ok("role", "assign", "AcrPull", "--to", made.Properties.ClientID, "--on", on); !strings.Contains(out, made.Properties.PrincipalID) {
+		t.Errorf("an identity's client id: %q", out)
 	}
 }

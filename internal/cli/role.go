@@ -37,14 +37,14 @@ func (o roleOptions) check() error {
 	return nil
 }
 
-// principal resolves --to, and says so when that was not the principal id itself.
+// principal resolves --to, and says how when that is not as it was given.
 func (o roleOptions) principal(ctx context.Context, c *connection) (string, error) {
 	if o.exact || o.to == "" {
 		return o.to, nil
 	}
 	p, err := lookup.FindPrincipal(ctx, c.Client, o.to)
 	if err == nil && p.Note != "" {
-		c.streams.Notef("%s: its principal id is %s", p.Note, p.ID)
+		c.streams.Notef("%s", p.Note)
 	}
 	return p.ID, err
 }
@@ -167,7 +167,7 @@ func findAssignments(ctx context.Context, c *connection, o roleOptions) ([]clien
 	if err != nil {
 		return nil, nil, err
 	}
-	roles, err := client.List[client.RoleDefinition](ctx, c.Client, c.SubscriptionID()+"/providers/Microsoft.Authorization/roleDefinitions")
+	roles, err := client.List[client.RoleDefinition](ctx, c.Client, strings.TrimSuffix(scope, "/")+"/providers/Microsoft.Authorization/roleDefinitions")
 	if err != nil {
 		return nil, nil, err
 	}

@@ -145,6 +145,9 @@ func deniedHint(err error) string {
 	if client.HasCode(err, "AuthorizationFailed") {
 		return "ask an Owner of that scope for a role: fairlead role assign ROLE --to CLIENT_ID --on SCOPE"
 	}
+	if client.HasCode(err, "Authorization_RequestDenied") {
+		return "the directory is read with the role Reader, and written with User Access Administrator, at the scope /"
+	}
 	if client.HasCode(err, "invalid_client", "unauthorized_client") {
 		return "sign in again with 'fairlead login', or check --ready-file"
 	}

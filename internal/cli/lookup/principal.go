@@ -13,7 +13,7 @@ import (
 type Principal struct {
 	ID   string // principal (object) id
 	Name string
-	Note string // when it was meant by its client id: that it was
+	Note string // what to tell of how it was found; "" when it was meant by its principal id or name
 }
 
 var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
@@ -38,7 +38,7 @@ func Identity(ctx context.Context, c *client.Client, text string) (client.Manage
 
 // FindPrincipal finds who is meant by a principal id, a client id, the name of an identity or service principal, or an
 // identity's resource id. A client id is turned into the principal id that belongs to it, which Note tells: roles are
-// assigned to principal ids.
+// assigned to principal ids. Who may assign roles but not read the directory is believed that a GUID is a principal id.
 func FindPrincipal(ctx context.Context, c *client.Client, text string) (Principal, error) {
 	if strings.HasPrefix(text, "/") {
 		id, err := Identity(ctx, c, text)
@@ -79,6 +79,9 @@ func byGUID(ctx context.Context, c *client.Client, text string) (Principal, erro
 	if err == nil {
 		return Principal{ID: sp.ID, Name: sp.DisplayName}, nil
 	}
+	if client.HasCode(err, "Authorization_RequestDenied") {
+		return unchecked(ctx, c, text), nil
+	}
 	if !client.NotFound(err) {
 		return Principal{}, err
 	}
@@ -87,13 +90,29 @@ func byGUID(ctx context.Context, c *client.Client, text string) (Principal, erro
 		return Principal{}, err
 	}
 	if len(sps) > 0 {
-		return Principal{sps[0].ID, sps[0].DisplayName, text + " is the client id of " + sps[0].DisplayName}, nil
+		return Principal{sps[0].ID, sps[0].DisplayName, clientIDNote(text, sps[0].DisplayName, sps[0].ID)}, nil
 	}
 	id, err := Identity(ctx, c, text)
 	if exit.CodeOf(err) == exit.NotFound {
 		return Principal{}, exit.Errorf(exit.NotFound, "give --exact to assign to this id as it is", "no principal has the principal id or client id %s", text)
 	}
-	return ofIdentity(id, text+" is the client id of "+id.Name), err
+	return ofIdentity(id, clientIDNote(text, id.Name, id.Properties.PrincipalID)), err
+}
+
+func clientIDNote(text, name, principalID string) string {
+	return text + " is the client id of " + name + ": its principal id is " + principalID
+}
+
+// unchecked takes a GUID for a principal id unless it is the client id of an identity that the caller may see.
+func unchecked(ctx context.Context, c *client.Client, text string) Principal {
+	id, err := Identity(ctx, c, text)
+	switch {
+	case err != nil:
+		return Principal{ID: text, Note: text + " is taken for a principal id: you may not read the directory to look it up"}
+	case strings.EqualFold(id.Properties.PrincipalID, text):
+		return ofIdentity(id, "")
+	}
+	return ofIdentity(id, clientIDNote(text, id.Name, id.Properties.PrincipalID))
 }
 
 // Scope finds the resource id that a role is assigned on: an id as it is, else a registry's name or login server, else
