@@ -57,8 +57,12 @@ func run(ctx context.Context, c *connection, command []string, o runOptions) err
 		return err
 	}
 	group := orDefault(o.group)
-	err = logs(ctx, c, "group/"+o.name, logsOptions{group: group, follow: true, result: true})
-	if o.remove && ctx.Err() == nil {
+	short := "group/" + o.name
+	err = logs(ctx, c, short, logsOptions{group: group, follow: true, result: true})
+	switch {
+	case ctx.Err() != nil:
+		c.streams.Notef("%s goes on: read along with 'fairlead logs -f %s -g %s', or remove it with 'fairlead rm %s -g %s'", short, short, group, short, group)
+	case o.remove:
 		if _, removeErr := c.Delete(ctx, c.ResourceID(group, client.TypeContainerGroup, o.name)); err == nil {
 			err = removeErr
 		}

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -346,5 +347,19 @@ func TestWebappUpdate(t *testing.T) {
 	f.ok("webapp", "create", "bare", "-g", "rg", "--image", "myacr.azurecr.io/web:v1")
 	if r := f.run("webapp", "update", "bare", "--use-identity"); r.code != int(exit.Usage) || !strings.Contains(r.err, "--identity") {
 		t.Errorf("no identity: code %d: %s", r.code, r.err)
+	}
+}
+
+// TestRunInterrupted: what Ctrl-C leaves running is named.
+func TestRunInterrupted(t *testing.T) {
+	f := newFake(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	f.override["GET "+id("rg", "Microsoft.ContainerInstance/containerGroups", "job")+"/containers/job/logs"] = func(w http.ResponseWriter, _ *http.Request) {
+		cancel()
+		answer(w, 200, object{"content": ""})
+	}
+	r := runCLI(ctx, map[string]string{"FAIRLEAD_READY_FILE": f.ready}, "", "run", "myacr.azurecr.io/app:v1", "-g", "rg", "--name", "job", "-f", "--rm", "--restart-policy", "Always")
+	if r.code != int(exit.Interrupted) || !strings.Contains(r.err, "fairlead rm group/job -g rg") {
+		t.Errorf("code %d: %s", r.code, r.err)
 	}
 }
