@@ -42,9 +42,11 @@ func Main(ctx context.Context, args []string, streams Streams, local Local) int 
 		return int(other)
 	case !a.started && code == exit.Failure:
 		code = exit.Usage
-		err = exit.WithHint(err, "see '"+command.CommandPath()+" --help'")
 	case ctx.Err() != nil:
 		code = exit.Interrupted
+	}
+	if code == exit.Usage {
+		err = exit.WithHint(err, "see '"+command.CommandPath()+" --help'")
 	}
 	a.report(err, code)
 	return int(code)

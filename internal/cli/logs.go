@@ -47,6 +47,9 @@ func (o *logsOptions) bind(cmd *cobra.Command) {
 const followInterval = 500 * time.Millisecond
 
 func logs(ctx context.Context, c *connection, name string, o logsOptions) error {
+	if o.tail < 0 {
+		return exit.Usagef("--tail %d is not a number of lines", o.tail)
+	}
 	target, err := lookup.FindWorkload(ctx, c.Client, name, o.group)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@
 package session
 
 import (
+	"crypto/x509"
 	"errors"
 	"io/fs"
 	"net"
@@ -75,6 +76,8 @@ func (f Finder) Find() (Found, error) {
 		"no Fairlead found: there is no ready file and no login")
 }
 
+const readyHint = "give --ready-file or FAIRLEAD_READY_FILE the file that 'fairlead up --ready-file' writes"
+
 func (f Finder) ready(path string) (Found, error) {
 	ready, err := client.ReadReady(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -82,11 +85,14 @@ func (f Finder) ready(path string) (Found, error) {
 			"no Fairlead found: the ready file %s does not exist", path)
 	}
 	if err != nil {
-		return Found{}, err
+		return Found{}, exit.WithHint(err, readyHint)
 	}
 	server, err := ready.Server()
 	if err != nil {
-		return Found{}, err
+		return Found{}, exit.WithHint(err, readyHint)
+	}
+	if server.CA != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(server.CA)) {
+		return Found{}, exit.Errorf(exit.Failure, readyHint, "%s, which %s names as caFile, holds no PEM certificate", ready.CAFile, path)
 	}
 	return Found{Server: server, Credential: ready.Admin, ReadyFile: path, CAFile: ready.CAFile}, nil
 }

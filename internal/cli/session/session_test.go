@@ -87,3 +87,22 @@ func TestDial(t *testing.T) {
 		}
 	}
 }
+
+// TestBrokenReady: a ready file that cannot be used is named, with what to give in its place.
+func TestBrokenReady(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ready.json")
+	f := session.Finder{ReadyFile: path, Env: func(string) string { return "" }}
+	for text, says := range map[string]string{
+		`{}`:   path,
+		`junk`: path,
+		`{"arm":"https://a","login":"https://l","domain":"d","port":1,"caFile":"ready.json"}`: "holds no PEM certificate",
+		`{"arm":"https://a","login":"https://l","domain":"d","port":1,"caFile":"none.pem"}`:   "none.pem",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Find(); err == nil || !strings.Contains(err.Error(), says) || exit.HintOf(err) == "" {
+			t.Errorf("%s: %v, hint %q", text, err, exit.HintOf(err))
+		}
+	}
+}
