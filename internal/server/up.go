@@ -138,7 +138,11 @@ func (s *Server) announce(ctx context.Context, version string, out io.Writer) er
 		}
 	}
 	fmt.Fprintf(out, "Fairlead is ready: %s (data in %s)\n", s.origin.URL(resource.ARM), s.cfg.Data)
-	fmt.Fprintf(out, "On this machine, 'fairlead' commands find it by themselves. From elsewhere, sign in with a service principal: fairlead sp create, then fairlead login.\n")
+	how := "'fairlead' commands find it by themselves"
+	if s.cfg.Data != DefaultData() {
+		how = "'fairlead' commands find it with FAIRLEAD_READY_FILE or --ready-file " + ReadyFile(s.cfg.Data)
+	}
+	fmt.Fprintf(out, "On this machine, %s. From elsewhere, sign in with a service principal: fairlead sp create, then fairlead login.\n", how)
 	return nil
 }
 
