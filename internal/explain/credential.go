@@ -124,9 +124,9 @@ func (q *inquiry) wrongSecret(ctx context.Context, c pull.Candidate) (code, summ
 			last = s.Start
 		}
 	}
-	summary = fmt.Sprintf("the password is none of the %d secrets of the application %s", len(app.Secrets), c.Username)
+	summary = fmt.Sprintf("the password is no secret of the application %s, which has %d", c.Username, len(app.Secrets))
 	if !last.IsZero() {
-		summary += ", the newest of which is of " + last.UTC().Format(time.RFC3339)
+		summary += ", the newest of " + last.UTC().Format(time.RFC3339)
 	}
 	return authBadPassword, summary, nil
 }
@@ -162,9 +162,10 @@ func (q *inquiry) unusable(ctx context.Context) (*finding, error) {
 }
 
 func (q *inquiry) unusableSummary(f *finding, meant *pull.Identity) string {
-	name := "of its own"
+	name, whole := "of its own", "an identity of its own"
 	if meant != nil && !meant.System {
 		name = meant.Resource.Name()
+		whole = "the identity " + name
 	}
 	switch {
 	case f.code == pull.ErrNoCredential.Code && meant != nil:
@@ -172,7 +173,7 @@ func (q *inquiry) unusableSummary(f *finding, meant *pull.Identity) string {
 	case f.code == pull.ErrNotAttached.Code && meant != nil:
 		return fmt.Sprintf("the identity %s is named as pull credential, but the workload does not have it", name)
 	case f.code == pull.ErrNotEnabled.Code:
-		return fmt.Sprintf("the web app has the identity %s, but acrUseManagedIdentityCreds is off, so it is not used for pulling", name)
+		return fmt.Sprintf("the web app has %s, but acrUseManagedIdentityCreds is off, so it is not used for pulling", whole)
 	case f.code == pull.ErrWrongClientID.Code:
 		return q.wrongClientID(meant)
 	}
