@@ -37,16 +37,19 @@ type front struct {
 }
 
 func newFront(origin resource.Origin, s surfaces, telemetry *api.Telemetry, metrics prometheus.Gatherer, ready func(context.Context) error) *front {
+	mount := func(name string, surface http.Handler) http.Handler {
+		return telemetry.Wrap(name, patient(surface, bodyPatience))
+	}
 	return &front{
 		origin: origin,
 		services: map[resource.Service]http.Handler{
-			resource.ARM:   telemetry.Wrap("arm", ownPaths(s.arm, metrics, ready)),
-			resource.Login: telemetry.Wrap("login", s.login),
-			resource.Graph: telemetry.Wrap("graph", s.graph),
+			resource.ARM:   mount("arm", ownPaths(s.arm, metrics, ready)),
+			resource.Login: mount("login", s.login),
+			resource.Graph: mount("graph", s.graph),
 		},
-		registry: telemetry.Wrap("registry", s.registry),
-		site:     telemetry.Wrap("site", s.site),
-		own:      telemetry.Wrap("own", ownPaths(http.HandlerFunc(noSuchHost), metrics, ready)),
+		registry: mount("registry", s.registry),
+		site:     telemetry.Wrap("site", s.site), // how long a body may take is the web app's own business
+		own:      mount("own", ownPaths(http.HandlerFunc(noSuchHost), metrics, ready)),
 	}
 }
 
