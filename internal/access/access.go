@@ -41,6 +41,11 @@ func (r RoleDefinition) Allows(a Action) bool {
 	return slices.ContainsFunc(r.Permissions, func(p Permission) bool { return p.allows(a) })
 }
 
+// AssignableAt reports whether the role can be assigned at a scope.
+func (r RoleDefinition) AssignableAt(scope resource.ID) bool {
+	return slices.ContainsFunc(r.AssignableScopes, func(s resource.ID) bool { return s.Covers(scope) })
+}
+
 func (p Permission) allows(a Action) bool {
 	yes, no := p.Actions, p.NotActions
 	if a.Data {

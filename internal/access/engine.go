@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,6 +31,8 @@ var (
 	ErrRoleTaken = fault.New(fault.Conflict, "RoleDefinitionWithSameNameExists", "A role definition with this name exists already.")
 	// ErrRoleInUse: the role is assigned.
 	ErrRoleInUse = fault.New(fault.Conflict, "RoleDefinitionHasAssignments", "There are existing role assignments referencing role.")
+	// ErrNotAssignable: none of the role's assignable scopes covers the scope of the assignment.
+	ErrNotAssignable = fault.New(fault.Invalid, "RoleDefinitionNotAssignableAtScope", "The role cannot be assigned at this scope.").WithTarget("properties.roleDefinitionId")
 	// ErrInvalid: a value is not valid; Target names it.
 	ErrInvalid = fault.New(fault.Invalid, "InvalidRoleValue", "The value is not valid.")
 )
@@ -90,6 +93,8 @@ const (
 type Engine struct {
 	store  Store
 	tenant string
+	// changing keeps a role from being narrowed or removed between the look at it and the assignment of it.
+	changing sync.Mutex
 
 	decisions   *memo.Memo[question, bool]
 	assignments *memo.Memo[string, []Assignment] // by principal id
@@ -200,14 +205,20 @@ func (e *Engine) Grant(ctx context.Context, p identity.Principal, scope resource
 }
 
 // Assign stores a new assignment and gives it as stored. One without GUID gets one; its ID follows from scope and GUID.
-// Assigning the same again under the same GUID changes nothing. ErrRoleUnknown, ErrAssignmentExists,
+// Assigning the same again under the same GUID changes nothing. ErrRoleUnknown, ErrNotAssignable, ErrAssignmentExists,
 // ErrAssignmentChanged, ErrInvalid.
 func (e *Engine) Assign(ctx context.Context, a Assignment) (Assignment, error) {
 	if err := complete(&a); err != nil {
 		return Assignment{}, err
 	}
-	if _, err := e.Role(ctx, a.RoleGUID); err != nil {
+	e.changing.Lock()
+	defer e.changing.Unlock()
+	role, err := e.Role(ctx, a.RoleGUID)
+	if err != nil {
 		return Assignment{}, err
+	}
+	if !role.AssignableAt(a.Scope) {
+		return Assignment{}, ErrNotAssignable.WithMessage("The role '%s' cannot be assigned at the scope '%s'.", role.Name, a.Scope)
 	}
 	have, err := e.store.Assignment(ctx, a.ID)
 	switch {

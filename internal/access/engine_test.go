@@ -293,6 +293,29 @@ func TestCustomRoles(t *testing.T) {
 	}
 }
 
+func TestARoleIsAssignedOnlyWhereItsScopesReach(t *testing.T) {
+	f := open(t)
+	ctx := t.Context()
+	p := f.principals(1)[0]
+	role, err := f.engine.PutRole(ctx, access.RoleDefinition{Name: "Custom", AssignableScopes: []resource.ID{acme, other}})
+	must(t, err)
+	_, err = f.engine.Assign(ctx, access.Assignment{Scope: group, PrincipalID: p.ID(), RoleGUID: role.GUID})
+	wantErr(t, "assigning above the scopes", err, access.ErrNotAssignable)
+	a := f.assign(p.ID(), role.GUID, acme)
+	role.AssignableScopes = []resource.ID{other}
+	_, err = f.engine.PutRole(ctx, role)
+	wantErr(t, "leaving an assignment behind", err, access.ErrRoleInUse)
+	role.AssignableScopes = []resource.ID{group}
+	if _, err = f.engine.PutRole(ctx, role); err != nil {
+		t.Errorf("widening: %v", err)
+	}
+	must(t, f.engine.Unassign(ctx, a.ID))
+	role.AssignableScopes = []resource.ID{other}
+	if _, err = f.engine.PutRole(ctx, role); err != nil {
+		t.Errorf("narrowing a role that nobody has: %v", err)
+	}
+}
+
 // counting counts what is read of assignments.
 type counting struct {
 	access.Store

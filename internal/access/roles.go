@@ -25,7 +25,8 @@ func RoleID(guid string) resource.ID {
 	return resource.Root.Provider("Microsoft.Authorization/roleDefinitions", guid)
 }
 
-// PutRole creates or replaces a custom role and gives it as stored; one without GUID gets one. ErrRoleTaken, ErrInvalid.
+// PutRole creates or replaces a custom role and gives it as stored; one without GUID gets one. ErrRoleTaken, ErrInvalid,
+// ErrRoleInUse when it is assigned where it could no longer be: whoever may change it from then on has no say there.
 func (e *Engine) PutRole(ctx context.Context, r RoleDefinition) (RoleDefinition, error) {
 	if r.GUID == "" {
 		r.GUID = uuid.NewString()
@@ -44,6 +45,18 @@ func (e *Engine) PutRole(ctx context.Context, r RoleDefinition) (RoleDefinition,
 			return RoleDefinition{}, ErrRoleTaken.WithMessage("'%s' is a built-in role.", b.Name)
 		}
 	}
+	e.changing.Lock()
+	defer e.changing.Unlock()
+	assigned, err := e.store.Assignments(ctx, AssignmentFilter{RoleGUID: r.GUID})
+	if err != nil {
+		return RoleDefinition{}, err
+	}
+	for _, a := range assigned {
+		if !r.AssignableAt(a.Scope) {
+			return RoleDefinition{}, ErrRoleInUse.WithTarget("properties.assignableScopes").
+				WithMessage("The role is assigned at '%s', which its assignable scopes would no longer cover: remove that assignment first.", a.Scope)
+		}
+	}
 	if err := e.store.PutRole(ctx, r); err != nil {
 		return RoleDefinition{}, fmt.Errorf("storing role %q: %w", r.Name, err)
 	}
@@ -59,6 +72,8 @@ func (e *Engine) DeleteRole(ctx context.Context, guid string) error {
 	if r.BuiltIn {
 		return ErrRoleTaken.WithMessage("'%s' is a built-in role.", r.Name)
 	}
+	e.changing.Lock()
+	defer e.changing.Unlock()
 	return e.store.DeleteRole(ctx, r.GUID)
 }
 

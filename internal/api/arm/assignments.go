@@ -131,7 +131,7 @@ func (h *Handler) putAssignment(ctx context.Context, c *call) (*reply, error) {
 	if err := h.requireScope(ctx, c.scope); err != nil {
 		return nil, err
 	}
-	role, err := h.roleToAssign(ctx, c, p.RoleDefinitionID)
+	role, err := h.roleToAssign(ctx, p.RoleDefinitionID)
 	if err != nil {
 		return nil, err
 	}
@@ -166,19 +166,14 @@ func (h *Handler) requireScope(ctx context.Context, scope resource.ID) error {
 	return err
 }
 
-func (h *Handler) roleToAssign(ctx context.Context, c *call, id string) (access.RoleDefinition, error) {
+func (h *Handler) roleToAssign(ctx context.Context, id string) (access.RoleDefinition, error) {
 	guid := id[strings.LastIndexByte(id, '/')+1:]
 	unknown := fault.Newf(fault.Invalid, "RoleDefinitionDoesNotExist", "The specified role definition with ID '%.80s' does not exist.", guid).WithTarget("properties.roleDefinitionId")
 	role, err := h.Access.Role(ctx, guid)
-	switch {
-	case errors.Is(err, access.ErrRoleUnknown), err == nil && !strings.EqualFold(role.GUID, guid): // a name is no id
+	if errors.Is(err, access.ErrRoleUnknown) || err == nil && !strings.EqualFold(role.GUID, guid) { // a name is no id
 		return role, unknown
-	case err != nil:
-		return role, err
-	case !assignable(role, c.scope):
-		return role, fault.Newf(fault.Invalid, "RoleDefinitionNotAssignableAtScope", "The role '%s' cannot be assigned at the scope '%s'.", role.Name, c.scope).WithTarget("properties.roleDefinitionId")
 	}
-	return role, nil
+	return role, err
 }
 
 // principalType gives the kind of the principal that is named: as the caller says, or as the directory knows it. A

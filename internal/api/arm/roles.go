@@ -86,9 +86,9 @@ func encodeRole(r access.RoleDefinition, scope resource.ID) roleBody {
 	return out
 }
 
-// assignable reports whether a role can be assigned at a scope.
-func assignable(r access.RoleDefinition, scope resource.ID) bool {
-	return r.BuiltIn || slices.ContainsFunc(r.AssignableScopes, func(s resource.ID) bool { return s.Covers(scope) })
+// shownAt reports whether a role is any business of a scope: it can be assigned there, or beneath.
+func shownAt(r access.RoleDefinition, scope resource.ID) bool {
+	return r.AssignableAt(scope) || slices.ContainsFunc(r.AssignableScopes, scope.Covers)
 }
 
 func (h *Handler) listRoles(ctx context.Context, c *call) (*reply, error) {
@@ -107,7 +107,7 @@ func (h *Handler) listRoles(ctx context.Context, c *call) (*reply, error) {
 		if err != nil {
 			return nil, err
 		}
-		if keep && (assignable(r, c.scope) || slices.ContainsFunc(r.AssignableScopes, c.scope.Covers)) {
+		if keep && shownAt(r, c.scope) {
 			out = append(out, body)
 		}
 	}
@@ -137,13 +137,20 @@ func (h *Handler) role(ctx context.Context, c *call) (access.RoleDefinition, err
 	}
 	r, err := h.Access.Role(ctx, c.names[0])
 	if errors.Is(err, access.ErrRoleUnknown) {
-		return r, access.ErrRoleUnknown.WithMessage("The specified role definition with ID '%s' does not exist.", c.names[0])
+		err = noRole(c)
 	}
 	return r, err
 }
 
+func noRole(c *call) error {
+	return access.ErrRoleUnknown.WithMessage("The specified role definition with ID '%s' does not exist.", c.names[0])
+}
+
 func (h *Handler) getRole(ctx context.Context, c *call) (*reply, error) {
 	r, err := h.role(ctx, c)
+	if err == nil && !shownAt(r, c.scope) { // the caller's right to read is one to read here
+		err = noRole(c)
+	}
 	if err != nil {
 		return nil, err
 	}
