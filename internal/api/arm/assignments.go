@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"fairlead.dev/internal/access"
 	"fairlead.dev/internal/api/arm/odata"
 	"fairlead.dev/internal/api/arm/schema"
@@ -74,12 +76,16 @@ func (h *Handler) listAssignments(ctx context.Context, c *call) (*reply, error) 
 		switch {
 		case t.Call && t.Is("atScope"):
 			filter.AtScope = true
+			continue
 		case t.Call && t.Is("assignedTo") && len(t.Args) == 1:
 			filter.PrincipalID = t.Args[0]
 		case !t.Call && t.Is("principalId"):
 			filter.PrincipalID = t.Value
 		default:
 			return nil, odata.ErrFilter.WithMessage("'%s' is not supported in this $filter.", t.Name)
+		}
+		if _, err := uuid.Parse(filter.PrincipalID); err != nil { // above all not empty: that would list everybody's
+			return nil, odata.ErrFilter.WithMessage("'%.80s' is no principal id in this $filter: it must be a GUID.", filter.PrincipalID)
 		}
 	}
 	limit, after, err := c.page()

@@ -283,6 +283,13 @@ func TestRoleAssignments(t *testing.T) {
 			t.Errorf("%s with %q lists %d, want %d", c.scope, c.filter, got, c.want)
 		}
 	}
+	// A script whose variable is empty must not be given everybody's assignments, perhaps to delete them.
+	for _, filter := range []string{"principalId+eq+''", "assignedTo('')", "assignedTo('me')"} {
+		a := w.want(http.StatusBadRequest, "GET", group+"/providers/Microsoft.Authorization/roleAssignments?api-version=2022-04-01&$filter="+filter, "")
+		if a.code() != "InvalidFilterInQueryString" {
+			t.Errorf("%s: %s", filter, a.raw)
+		}
+	}
 	// AcrPull is no right to read the resource, nor to hand out roles.
 	if a := w.as(token, "GET", registries+"myacr"+version, ""); a.status != http.StatusForbidden {
 		t.Error(a.raw)
