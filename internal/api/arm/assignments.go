@@ -134,6 +134,7 @@ func (h *Handler) putAssignment(ctx context.Context, c *call) (*reply, error) {
 		return nil, err
 	}
 	p := body.Properties
+	defer h.holdScope(c.scope)()
 	if err := h.requireScope(ctx, c.scope); err != nil {
 		return nil, err
 	}
@@ -159,13 +160,27 @@ func (h *Handler) putAssignment(ctx context.Context, c *call) (*reply, error) {
 	return &reply{status: status, body: encodeAssignment(a)}, nil
 }
 
-// requireScope refuses an assignment at a scope that does not exist: it would count when somebody makes one later.
+// holdScope keeps the resource or group at a scope from being deleted until the function that it gives is called: an
+// assignment made behind the deletion's back would count for what is made under that name next.
+func (h *Handler) holdScope(scope resource.ID) func() {
+	switch group := scope.Group(); {
+	case group.IsZero():
+		return func() {}
+	case group.Equal(scope):
+		return h.locks.alone(scope)
+	default:
+		return h.locks.enter(group, scope)
+	}
+}
+
+// requireScope refuses an assignment at a scope that does not exist or is going: it would count when somebody makes one
+// later.
 func (h *Handler) requireScope(ctx context.Context, scope resource.ID) error {
 	switch {
 	case scope == resource.Root, scope.Is("Microsoft.Resources/subscriptions"):
 		return nil
 	case scope.Is(groupTypeName):
-		_, err := h.loadGroup(ctx, scope)
+		_, err := h.openGroup(ctx, scope)
 		return err
 	}
 	_, err := h.load(ctx, scope)

@@ -1,10 +1,12 @@
 package arm
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
 
+	"fairlead.dev/internal/access"
 	"fairlead.dev/internal/resource"
 )
 
@@ -42,4 +44,63 @@ func TestARoleIsNotNarrowedAwayFromItsAssignments(t *testing.T) {
 	w.want(http.StatusCreated, "PUT", sub+custom, customRole("*", other))
 	w.want(http.StatusNotFound, "GET", group+custom, "") // it is no business of this group any more
 	w.want(http.StatusOK, "GET", sub+custom, "")
+}
+
+// lateAssigner calls late when the assignments at a scope have been removed and the scope itself is still there.
+type lateAssigner struct {
+	*access.Engine
+	late func(scope resource.ID)
+}
+
+func (a lateAssigner) DeleteUnder(ctx context.Context, scope resource.ID) error {
+	err := a.Engine.DeleteUnder(ctx, scope)
+	a.late(scope)
+	return err
+}
+
+// The attack: whoever is about to lose a registry or a group assigns a role there while it is being deleted. An
+// assignment that is left behind would open what its next owner makes under the same name.
+func TestNoAssignmentIsMadeBehindADeletion(t *testing.T) {
+	w := newWorld(t)
+	w.group()
+	w.want(http.StatusCreated, "PUT", registries+"myacr", `{"location":"westus2"}`)
+	sp, _ := w.newPrincipal("", resource.Root)
+	answers := make(chan answer, 2)
+	w.h.Access = lateAssigner{w.engine, func(scope resource.ID) {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			answers <- w.do("PUT", scope.String()+assigned+"44444444-4444-4444-4444-444444444444", assignment(acrPull, sp.ID, ""))
+		}()
+		w.eventually("the assignment is refused or waits", func() bool {
+			select {
+			case <-done:
+				return true
+			default:
+				return w.h.locks.users(scope) > 1
+			}
+		})
+	}}
+	w.want(http.StatusOK, "DELETE", registries+"myacr", "")
+	if a := <-answers; a.status != http.StatusNotFound {
+		t.Errorf("at a registry that is going: %d %s", a.status, a.raw)
+	}
+	w.finish(w.want(http.StatusAccepted, "DELETE", group, ""))
+	if a := <-answers; a.status != http.StatusConflict || a.code() != "ResourceGroupBeingDeleted" {
+		t.Errorf("at a group that is going: %d %s", a.status, a.raw)
+	}
+	left, err := w.engine.Assignments(t.Context(), access.AssignmentFilter{PrincipalID: sp.ID})
+	if err != nil || len(left) != 0 {
+		t.Errorf("left behind: %+v, %v", left, err)
+	}
+}
+
+// users tells how many hold or wait for what an id names.
+func (l *locks) users(id resource.ID) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k := l.held[id.Key()]; k != nil {
+		return k.users
+	}
+	return 0
 }
