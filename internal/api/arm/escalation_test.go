@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	other  = sub + "/resourceGroups/other"
-	custom = "/providers/Microsoft.Authorization/roleDefinitions/88888888-8888-8888-8888-888888888888"
+	other       = sub + "/resourceGroups/other"
+	contributor = "b24988ac-6180-42a0-ab88-20f7382dd24c"
+	custom      = "/providers/Microsoft.Authorization/roleDefinitions/88888888-8888-8888-8888-888888888888"
 )
 
 func customRole(actions string, scopes ...string) string {
@@ -103,4 +104,27 @@ func (l *locks) users(id resource.ID) int {
 		return k.users
 	}
 	return 0
+}
+
+// The attack: a contributor begins something, loses the role, and goes on reading through the operation's URL.
+func TestAnOperationIsNoWayRoundARevocation(t *testing.T) {
+	w := newWorld(t)
+	w.group()
+	sp, token := w.newPrincipal("", resource.Root)
+	name := group + assigned + "44444444-4444-4444-4444-444444444444"
+	w.want(http.StatusCreated, "PUT", name, assignment(contributor, sp.ID, ""))
+	made := w.as(token, "PUT", groups+"hello"+version, minimal)
+	w.finish(made)
+	operation := strings.TrimPrefix(made.header.Get("Azure-AsyncOperation"), "https://"+testHost)
+	result := strings.Replace(operation, "/operations/", "/operationresults/", 1)
+	if a := w.as(token, "GET", result, ""); a.status != http.StatusOK || a.text("name") != "hello" {
+		t.Errorf("before: %d %s", a.status, a.raw)
+	}
+	w.want(http.StatusOK, "DELETE", name, "")
+	if a := w.as(token, "GET", result, ""); a.status != http.StatusForbidden {
+		t.Errorf("after: %d %s", a.status, a.raw)
+	}
+	if a := w.as(token, "GET", operation, ""); a.status != http.StatusOK || a.text("status") != "Succeeded" {
+		t.Errorf("the outcome: %d %s", a.status, a.raw)
+	}
 }

@@ -148,6 +148,10 @@ func (h *Handler) getOperationResult(ctx context.Context, c *call) (*reply, erro
 	case o.Kind == resource.OperationDelete:
 		return empty(http.StatusOK)
 	}
+	// To have begun the operation is a right to its outcome, not to the resource as it is by now.
+	if err := h.require(ctx, c.who, h.readNeed(o.Resource), o.Resource); err != nil {
+		return nil, err
+	}
 	r, err := h.load(ctx, o.Resource)
 	if err != nil {
 		return nil, err
