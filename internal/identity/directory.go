@@ -17,9 +17,10 @@ import (
 
 // Bounds of what the directory accepts, as Microsoft Graph has them.
 const (
-	maxDisplayName = 256 // characters
-	maxSecrets     = 100 // of one application
-	secretLife     = 2   // years, when no end is given
+	maxDisplayName = 256  // characters
+	maxSecrets     = 100  // of one application
+	secretLife     = 2    // years, when no end is given
+	maxYear        = 9999 // that times are written with (RFC 3339)
 )
 
 // Bounds of the memory, in entries.
@@ -129,8 +130,11 @@ func (d *Directory) period(start, end time.Time) (time.Time, time.Time, error) {
 	if end.IsZero() {
 		end = start.AddDate(secretLife, 0, 0)
 	}
-	if end.Before(start) {
+	switch {
+	case end.Before(start):
 		return start, end, ErrInvalid.WithTarget("endDateTime").WithMessage("the secret would end before it starts")
+	case start.Year() < 1 || end.Year() > maxYear:
+		return start, end, ErrInvalid.WithTarget("endDateTime").WithMessage("the secret's period must lie between the years 1 and %d", maxYear)
 	}
 	return start, end, nil
 }

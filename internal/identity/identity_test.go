@@ -116,6 +116,8 @@ func TestSecretsHaveTheirTime(t *testing.T) {
 
 	_, _, err := d.AddSecret(t.Context(), app.ObjectID, "", c.now, c.now.Add(-time.Second))
 	wantErr(t, "ends before it starts", err, identity.ErrInvalid)
+	_, _, err = d.AddSecret(t.Context(), app.ObjectID, "", time.Date(9998, 1, 1, 0, 0, 0, 0, time.UTC), time.Time{})
+	wantErr(t, "ends in the year 10000", err, identity.ErrInvalid)
 	_, _, err = d.AddSecret(t.Context(), uuid.NewString(), "", time.Time{}, time.Time{})
 	wantErr(t, "no such application", err, identity.ErrNotFound)
 	_, _, err = d.AddSecret(t.Context(), app.ObjectID, strings.Repeat("é", 257), time.Time{}, time.Time{})

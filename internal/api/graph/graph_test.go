@@ -160,6 +160,14 @@ func TestEndDates(t *testing.T) {
 	add(400, "2031-01-01T00:00:00Z", "2030-06-01T00:00:00Z")
 	add(400, nil, "next year")
 	add(400, nil, 7)
+	// A year that JSON cannot carry would spoil every list that the application is in.
+	add(400, "9998-01-01T00:00:00Z", nil)
+	add(400, nil, "9999-12-31T23:59:59-12:00")
+	add(400, "0000-01-01T00:00:00+12:00", nil)
+	add(200, nil, "9999-12-31T23:59:59Z")
+	if list := w.do(200, "GET", "/v1.0/applications", nil); list["value"] == nil {
+		t.Errorf("the applications are %v", list)
+	}
 }
 
 func TestServicePrincipals(t *testing.T) {
