@@ -1,7 +1,6 @@
 package token
 
 import (
-	"slices"
 	"strings"
 
 	"fairlead.dev/internal/fault"
@@ -32,18 +31,26 @@ func ParseScopes(s string) ([]ScopedAccess, error) {
 	if len(s) > maxScopeText {
 		return nil, ErrScope.WithMessage("the scope is over %d bytes long", maxScopeText)
 	}
+	type thing struct{ kind, name string }
+	type asked struct {
+		scope  int
+		action string
+	}
 	var all []ScopedAccess
+	at, seen := map[thing]int{}, map[asked]bool{} // looking through all for each would take seconds for a hostile text
 	for one := range strings.FieldsSeq(s) {
 		a, err := parseScope(one)
 		if err != nil {
 			return nil, err
 		}
-		i := slices.IndexFunc(all, func(b ScopedAccess) bool { return b.Type == a.Type && b.Name == a.Name })
-		if i < 0 {
+		i, known := at[thing{a.Type, a.Name}]
+		if !known {
 			i, all = len(all), append(all, ScopedAccess{Type: a.Type, Name: a.Name})
+			at[thing{a.Type, a.Name}] = i
 		}
 		for _, action := range a.Actions {
-			if !slices.Contains(all[i].Actions, action) {
+			if !seen[asked{i, action}] {
+				seen[asked{i, action}] = true
 				all[i].Actions = append(all[i].Actions, action)
 			}
 		}

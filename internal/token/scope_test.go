@@ -2,6 +2,7 @@ package token_test
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -33,6 +34,17 @@ func TestParseScopes(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%q: -want +got:\n%s", text, diff)
 		}
+	}
+}
+
+func TestParseScopesOfManyActions(t *testing.T) {
+	actions := make([]string, 8000)
+	for i := range actions {
+		actions[i] = strconv.Itoa(i)
+	}
+	got, err := token.ParseScopes("repository:a:" + strings.Join(actions, ",") + " repository:a:7,7,9")
+	if err != nil || len(got) != 1 || !slices.Equal(got[0].Actions, actions) {
+		t.Errorf("%d scopes, %v", len(got), err)
 	}
 }
 
