@@ -4,10 +4,9 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
-
-	"github.com/google/uuid"
 
 	"fairlead.dev/internal/access"
 	"fairlead.dev/internal/identity"
@@ -27,33 +26,36 @@ const (
 	ownerRole         = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 )
 
-// openAdministrator finds the administrator by the object id that first start stored, or makes it.
+// openAdministrator finds the administrator by the object id that first start stored, or makes it: also when it was
+// deleted since, for without one no start could write a ready file, and nobody could mend that.
 func openAdministrator(ctx context.Context, directory *identity.Directory, engine *access.Engine, objectID string) (*administrator, error) {
-	if objectID != "" {
-		app, err := directory.Application(ctx, objectID)
-		if err != nil {
-			return nil, fmt.Errorf("finding the administrator's application %s: %w", objectID, err)
-		}
-		return &administrator{directory, app}, nil
+	app, err := directory.Application(ctx, objectID)
+	if errors.Is(err, identity.ErrNotFound) {
+		app, err = directory.CreateApplication(ctx, administratorName)
 	}
-	app, err := directory.CreateApplication(ctx, administratorName)
 	if err != nil {
-		return nil, fmt.Errorf("making the administrator's application: %w", err)
+		return nil, fmt.Errorf("finding or making the administrator's application: %w", err)
 	}
-	principal, err := directory.CreateServicePrincipal(ctx, app.ClientID)
-	if err != nil {
-		return nil, fmt.Errorf("making the administrator's service principal: %w", err)
+	_, err = directory.ServicePrincipalByClientID(ctx, app.ClientID)
+	if errors.Is(err, identity.ErrNotFound) {
+		err = appoint(ctx, directory, engine, app.ClientID)
 	}
-	guid := uuid.NewString()
-	_, err = engine.Assign(ctx, access.Assignment{
-		ID:   resource.Root.Provider("Microsoft.Authorization/roleAssignments", guid),
-		GUID: guid, Scope: resource.Root, PrincipalID: principal.ID, PrincipalType: "ServicePrincipal", RoleGUID: ownerRole,
-		Description: "The administrator that first start makes",
-	})
 	if err != nil {
-		return nil, fmt.Errorf("making the administrator Owner: %w", err)
+		return nil, fmt.Errorf("finding or making the administrator's service principal: %w", err)
 	}
 	return &administrator{directory, app}, nil
+}
+
+// appoint makes the service principal of an application, as Owner.
+func appoint(ctx context.Context, directory *identity.Directory, engine *access.Engine, clientID string) error {
+	principal, err := directory.CreateServicePrincipal(ctx, clientID)
+	if err != nil {
+		return err
+	}
+	_, err = engine.Assign(ctx, access.Assignment{
+		Scope: resource.Root, PrincipalID: principal.ID, RoleGUID: ownerRole, Description: "The administrator that first start makes",
+	})
+	return err
 }
 
 // mint adds this start's secret, taking back those that killed starts left. revoke takes it back at the end.

@@ -186,7 +186,7 @@ func (s *Server) openCore(ctx context.Context) error {
 	if s.admin, err = openAdministrator(ctx, s.core.directory, s.core.access, s.stored.AdminApp); err != nil {
 		return err
 	}
-	if s.stored.AdminApp == "" {
+	if s.stored.AdminApp != s.admin.app.ObjectID {
 		s.stored.AdminApp = s.admin.app.ObjectID
 		if err := s.data.writeStored(s.stored); err != nil {
 			return err
