@@ -141,7 +141,7 @@ func (h *Handler) answer(r *http.Request) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &call{request: req, http: r, who: who, h: h}
+	c := &call{request: req, http: r, who: who, need: to.need, h: h}
 	if err := h.authorise(ctx, c, to); err != nil {
 		return nil, err
 	}

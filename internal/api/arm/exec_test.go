@@ -10,6 +10,8 @@ import (
 
 	"github.com/coder/websocket"
 
+	"fairlead.dev/internal/identity"
+	"fairlead.dev/internal/resource"
 	"fairlead.dev/internal/run"
 )
 
@@ -134,6 +136,39 @@ func TestExecRefusals(t *testing.T) {
 	}
 	if a := w.as("", "GET", "/exec/unknown", ""); a.status != http.StatusNotFound {
 		t.Errorf("an unknown session: %d", a.status)
+	}
+}
+
+// The attack: a session is opened while one still may, and used after the right to it is gone.
+func TestAnExecSessionIsNoWayRoundARevocation(t *testing.T) {
+	w := newWorld(t)
+	w.group()
+	w.finish(w.want(http.StatusCreated, "PUT", groups+"g1", minimal))
+	w.node.set(func(n *node) {
+		n.exec = func(context.Context, run.ExecSpec) (int, error) { return 7, nil }
+	})
+	name := group + assigned + "44444444-4444-4444-4444-444444444444"
+	for what, c := range map[string]struct {
+		revoke func(identity.ServicePrincipal)
+		want   string
+	}{
+		"nothing":     {func(identity.ServicePrincipal) {}, "exit code 7"},
+		"the role":    {func(identity.ServicePrincipal) { w.want(http.StatusOK, "DELETE", name, "") }, "does not have au"},
+		"the account": {func(sp identity.ServicePrincipal) { _ = w.dir.SetEnabled(t.Context(), sp.ID, false) }, "disabled"},
+	} {
+		sp, token := w.newPrincipal("", resource.Root)
+		w.do("DELETE", name, "")
+		w.want(http.StatusCreated, "PUT", name, assignment(contributor, sp.ID, ""))
+		asked := w.as(token, "POST", groups+"g1/containers/app/exec"+version, `{"command":"a"}`)
+		conn, err := w.dial(asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.revoke(sp)
+		w.write(conn, websocket.MessageText, asked.text("password"))
+		if _, reason := w.read(conn); !strings.Contains(reason, c.want) {
+			t.Errorf("%s taken away: %q, want %q", what, reason, c.want)
+		}
 	}
 }
 

@@ -81,9 +81,18 @@ type call struct {
 	h    *Handler
 	http *http.Request
 	who  identity.Principal
+	need need // what was authorised, at id
 	body []byte
 	// partial: the caller may not list the whole collection, and is shown only what it may read.
 	partial bool
+}
+
+// stillAllowed refuses what the call was allowed to do when it has been taken away since.
+func (c *call) stillAllowed(ctx context.Context) error {
+	if _, err := c.h.Directory.Principal(ctx, c.who.ID()); err != nil {
+		return err
+	}
+	return c.h.require(ctx, c.who, c.need, c.id)
 }
 
 // strict reports whether the caller wants unknown fields refused instead of ignored.

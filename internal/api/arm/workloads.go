@@ -202,7 +202,7 @@ func (h *Handler) exec(ctx context.Context, c *call) (*reply, error) {
 	if body.Terminal != nil {
 		spec.TTY = *body.Terminal
 	}
-	session, password, err := h.sessions.Open(execsession.Command{Workload: id, Container: name, Spec: spec})
+	session, password, err := h.sessions.Open(execsession.Command{Workload: id, Container: name, Spec: spec, Allowed: c.stillAllowed})
 	if err != nil {
 		return nil, err
 	}

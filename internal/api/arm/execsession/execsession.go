@@ -47,6 +47,8 @@ type Command struct {
 	Workload  resource.ID
 	Container string
 	Spec      run.ExecSpec // without streams
+	// Allowed tells whether who opened the session may still do this when its client connects.
+	Allowed func(context.Context) error
 }
 
 type session struct {
@@ -134,6 +136,10 @@ func (s *Sessions) Serve(w http.ResponseWriter, r *http.Request, address string)
 	defer context.AfterFunc(s.ended, cancel)()
 	if !admitted(ctx, conn, one.password) {
 		_ = conn.Close(websocket.StatusPolicyViolation, "the first frame is not the session's password")
+		return
+	}
+	if err := one.command.Allowed(ctx); err != nil {
+		_ = conn.Close(websocket.StatusPolicyViolation, reason(err))
 		return
 	}
 	stdin, feed := io.Pipe()
