@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -91,7 +92,7 @@ func armFault(err error) shown {
 // writeError is the one place where an error becomes an answer.
 func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	out := armFault(err)
-	if out.status >= http.StatusInternalServerError {
+	if out.status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) { // a client that went away is no failure
 		h.Log.ErrorContext(r.Context(), "request failed", "request_id", api.RequestID(r.Context()), "error", err)
 	}
 	if out.status == http.StatusUnauthorized {

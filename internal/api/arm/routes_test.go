@@ -1,6 +1,8 @@
 package arm
 
 import (
+	"context"
+	"fmt"
 	"iter"
 	"net/http"
 	"regexp"
@@ -8,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"fairlead.dev/internal/identity"
 	"fairlead.dev/internal/resource"
 )
 
@@ -138,5 +141,21 @@ func TestTokenForAnotherAudienceIsRefused(t *testing.T) {
 		if a := w.as(raw.Reveal(), "GET", sub+"/resourceGroups"+version, ""); a.status != http.StatusUnauthorized {
 			t.Errorf("%s: %d %s", audience, a.status, a.raw)
 		}
+	}
+}
+
+// gone is a look-up that a client did not wait for.
+type gone struct{}
+
+func (gone) Authenticate(context.Context, *http.Request) (identity.Principal, error) {
+	return identity.Principal{}, fmt.Errorf("reading a principal: %w", context.Canceled)
+}
+
+func TestAClientThatGoesAwayIsNoFailure(t *testing.T) {
+	w := newWorld(t)
+	w.h.Bearer = gone{}
+	w.do("GET", group, "")
+	if strings.Contains(w.logs.String(), "request failed") {
+		t.Error(w.logs.String())
 	}
 }
