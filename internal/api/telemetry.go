@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -59,7 +60,7 @@ func (t *Telemetry) panicked(rec *recorder, r *http.Request, v any) {
 	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(v)
 	}
-	t.log.ErrorContext(r.Context(), "handler panicked", "request_id", RequestID(r.Context()), "panic", fmt.Sprint(v))
+	t.log.ErrorContext(r.Context(), "handler panicked", "request_id", RequestID(r.Context()), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 	if rec.status == 0 {
 		WriteJSON(rec, http.StatusInternalServerError, map[string]any{"error": map[string]string{
 			"code": "InternalServerError", "message": "the server met an error it did not expect; its log has the detail under this request's id",
