@@ -136,8 +136,8 @@ func (id ID) Key() string { return strings.ToLower(id.text) }
 // IsZero reports whether the id names nothing.
 func (id ID) IsZero() bool { return id.text == "" }
 
-// Equal compares as ARM does, without regard to case.
-func (id ID) Equal(other ID) bool { return strings.EqualFold(id.text, other.text) }
+// Equal compares as ARM does, without regard to case: by Key, so that what is stored apart is never taken for the same.
+func (id ID) Equal(other ID) bool { return id.text == other.text || id.Key() == other.Key() }
 
 // Covers reports whether other is id itself or lies beneath it; this is the rule for scopes of role assignments.
 func (id ID) Covers(other ID) bool {

@@ -47,6 +47,22 @@ func TestParseIDRefuses(t *testing.T) {
 	}
 }
 
+// The names of groups may hold letters that fold into others in one way of folding and not in another: the long s is such
+// a letter, the sign for kelvin is not.
+func TestIDsAreEqualWhenTheirKeysAre(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"rg", "RG", true}, {"rg", "rg1", false}, {"set", "\u017fet", false}, {"kit", "\u212ait", true},
+	} {
+		a, b := resource.GroupID("s", c.a), resource.GroupID("s", c.b)
+		if a.Equal(b) != c.same || b.Equal(a) != c.same || (a.Key() == b.Key()) != c.same || a.Covers(b) != c.same {
+			t.Errorf("%s and %s: equal %v, keys %q and %q, covers %v", a, b, a.Equal(b), a.Key(), b.Key(), a.Covers(b))
+		}
+	}
+}
+
 func TestCovers(t *testing.T) {
 	group := resource.GroupID("S", "web")
 	for _, c := range []struct {
