@@ -32,6 +32,7 @@ import (
 const (
 	maxUnpacked = 64 << 30  // bytes
 	maxEntries  = 5_000_000 // files, directories and so on
+	maxNames    = 512 << 20 // bytes of their names and of the records of directories: those stay in memory to the end
 	maxRatio    = 1000      // bytes for each compressed one
 	ratioFrom   = 1 << 20
 )
@@ -108,8 +109,9 @@ func (s *session) extract(ctx context.Context, layer pull.Layer, mounts []mount.
 	}
 	defer plain.Close()
 	sum := sha256.New()
-	limited := &limitedReader{r: io.TeeReader(plain, sum), limit: unpackedLimit(layer.Size), layer: layer.Digest}
-	if err := apply(ctx, mounts, limited, layer.Digest); err != nil {
+	limit := unpackedLimit(layer.Size)
+	limited := &limitedReader{r: io.TeeReader(plain, sum), limit: limit, layer: layer.Digest}
+	if err := apply(ctx, mounts, limited, &toll{layer: layer.Digest, bytes: limit}); err != nil {
 		return err
 	}
 	if _, err := io.Copy(io.Discard, limited); err != nil { // the hash covers what follows the archive's end, too
@@ -136,20 +138,47 @@ type limitedReader struct {
 func (l *limitedReader) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p)
 	if l.limit -= int64(n); l.limit < 0 {
-		return 0, pull.ErrTooBig.WithMessage("layer %s unpacks to more than is allowed: at most %d bytes, and %d for each compressed one", l.layer, int64(maxUnpacked), maxRatio)
+		return 0, unpacksTooBig(l.layer)
 	}
 	return n, err
 }
 
-// apply writes an archive into a file system that is being made; containerd's archive package keeps every name inside.
-func apply(ctx context.Context, mounts []mount.Mount, r io.Reader, layer content.Digest) error {
-	entries := 0
-	opts := []archive.ApplyOpt{archive.WithFilter(func(h *tar.Header) (bool, error) {
-		if entries++; entries > maxEntries {
-			return false, pull.ErrTooBig.WithMessage("layer %s has more than %d entries", layer, maxEntries)
+func unpacksTooBig(layer content.Digest) error {
+	return pull.ErrTooBig.WithMessage("layer %s unpacks to more than is allowed: at most %d bytes, and %d for each compressed one", layer, int64(maxUnpacked), maxRatio)
+}
+
+// toll counts what an archive's entries cost, of which its stream tells not all: a file's holes take no bytes in it, and
+// are written out to the disk.
+type toll struct {
+	layer          content.Digest
+	bytes          int64 // of files, that are left
+	entries, names int
+}
+
+// admit is asked for each entry; false leaves it out.
+func (t *toll) admit(h *tar.Header) (bool, error) {
+	t.names += len(h.Name) + len(h.Linkname)
+	if h.Typeflag == tar.TypeDir {
+		for key, value := range h.PAXRecords {
+			t.names += len(key) + len(value)
 		}
-		return h.Typeflag != tar.TypeBlock && h.Typeflag != tar.TypeChar, nil // devices are made by the runtime
-	})}
+	}
+	t.entries++
+	t.bytes -= h.Size
+	switch {
+	case t.entries > maxEntries:
+		return false, pull.ErrTooBig.WithMessage("layer %s has more than %d entries", t.layer, maxEntries)
+	case t.names > maxNames:
+		return false, pull.ErrTooBig.WithMessage("layer %s has names and attributes of more than %d bytes", t.layer, maxNames)
+	case t.bytes < 0:
+		return false, unpacksTooBig(t.layer)
+	}
+	return h.Typeflag != tar.TypeBlock && h.Typeflag != tar.TypeChar, nil // devices are made by the runtime
+}
+
+// apply writes an archive into a file system that is being made; containerd's archive package keeps every name inside.
+func apply(ctx context.Context, mounts []mount.Mount, r io.Reader, t *toll) error {
+	opts := []archive.ApplyOpt{archive.WithFilter(t.admit)}
 	dir, lower, err := directory(mounts)
 	if err != nil {
 		return err
@@ -158,7 +187,7 @@ func apply(ctx context.Context, mounts []mount.Mount, r io.Reader, layer content
 		opts = append(opts, archive.WithConvertWhiteout(archive.OverlayConvertWhiteout), archive.WithParents(lower))
 	}
 	if _, err := archive.Apply(ctx, dir, r, opts...); err != nil {
-		return fmt.Errorf("unpack %s: %w", layer, err)
+		return fmt.Errorf("unpack %s: %w", t.layer, err)
 	}
 	return nil
 }

@@ -7,13 +7,16 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
@@ -119,6 +122,62 @@ func TestUnpackedLimit(t *testing.T) {
 	r = &limitedReader{r: bytes.NewReader(make([]byte, 100)), limit: 100}
 	if n, err := io.Copy(io.Discard, r); err != nil || n != 100 {
 		t.Errorf("read %d bytes, %v", n, err)
+	}
+}
+
+// TestHolesCount unpacks a file that is all hole: a few bytes of the archive's stream, and as many as one likes on the disk.
+func TestHolesCount(t *testing.T) {
+	dir := t.TempDir()
+	must(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "size=8m")) // for the case that they do not count
+	t.Cleanup(func() { must(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	to := []mount.Mount{{Type: "bind", Source: dir}}
+	hole := func(size int64) error {
+		return apply(t.Context(), to, bytes.NewReader(sparse(t, size)), &toll{layer: "sha256:0", bytes: 4 << 20})
+	}
+	if err := hole(4<<20 + 1); !errors.Is(err, pull.ErrTooBig) {
+		t.Errorf("a hole beyond the limit: %v", err)
+	}
+	must(t, hole(4<<20))
+	if info, err := os.Stat(filepath.Join(dir, "hole")); err != nil || info.Size() != 4<<20 {
+		t.Errorf("a hole within the limit: %v, %v", info, err)
+	}
+}
+
+// sparse gives an archive with a file that has a hole of size-1 bytes and a byte behind it, in GNU tar's format 1.0. Go
+// reads it and does not write it, so the records' names are put right afterwards; no checksum covers them.
+func sparse(t *testing.T, size int64) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	regions := fmt.Sprintf("1\n%d\n1\n", size-1)
+	body := regions + strings.Repeat("\x00", 512-len(regions)) + "x"
+	must(t, w.WriteHeader(&tar.Header{
+		Name: "GNUSparseFile.0/hole", Mode: 0o644, Size: int64(len(body)), Typeflag: tar.TypeReg, Format: tar.FormatPAX,
+		PAXRecords: map[string]string{
+			"XNU.sparse.major": "1", "XNU.sparse.minor": "0", "XNU.sparse.name": "hole", "XNU.sparse.realsize": strconv.FormatInt(size, 10),
+		},
+	}))
+	_, err := w.Write([]byte(body))
+	must(t, errors.Join(err, w.Close()))
+	return bytes.ReplaceAll(buf.Bytes(), []byte("XNU.sparse."), []byte("GNU.sparse."))
+}
+
+// TestTollOfNames checks that what is kept in memory of an archive is bounded.
+func TestTollOfNames(t *testing.T) {
+	big := strings.Repeat("x", 1<<20)
+	for name, h := range map[string]*tar.Header{
+		"names":   {Name: big, Typeflag: tar.TypeReg},
+		"records": {Name: "d/", Typeflag: tar.TypeDir, PAXRecords: map[string]string{"comment": big}},
+	} {
+		to := &toll{layer: "sha256:0", bytes: maxUnpacked}
+		var err error
+		entries := 0
+		for ; err == nil && entries <= maxNames>>20; entries++ {
+			_, err = to.admit(h)
+		}
+		if !errors.Is(err, pull.ErrTooBig) {
+			t.Errorf("%s: after %d entries of a megabyte: %v", name, entries, err)
+		}
 	}
 }
 
