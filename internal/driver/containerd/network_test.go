@@ -7,8 +7,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 
 	"fairlead.dev/internal/driver/containerd/network"
 	"fairlead.dev/internal/fault"
@@ -18,9 +21,15 @@ import (
 const httpd = "echo page > /tmp/index.html; exec httpd -f -p 80 -h /tmp"
 
 func TestSandboxesMeet(t *testing.T) {
-	b := newBox(t, Config{})
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	service := free.Addr().(*net.TCPAddr).Port
+	free.Close()
+	b := newBox(t, Config{Services: []int{service}})
 	b.start("server", httpd, nil)
-	get := func(from, url string) string { return b.runIn(from, "wget", "-q", "-O", "-", url) }
+	get := func(from, url string) string {
+		return b.runIn(from, "busybox", "timeout", "5", "wget", "-q", "-O", "-", url)
+	}
 	client := func(id string, sb run.Sandbox) {
 		b.sb = sb
 		b.start(id, idle, nil)
@@ -40,13 +49,29 @@ func TestSandboxesMeet(t *testing.T) {
 		t.Errorf("from the host: %q", body)
 	}
 
-	l, err := net.Listen("tcp", net.JoinHostPort(b.d.Gateway().String(), "0"))
-	must(t, err)
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.RemoteAddr) })}
-	go srv.Serve(l)
 	defer srv.Close()
-	if got := get("stranger", "http://"+l.Addr().String()+"/"); !strings.HasPrefix(got, b.sb.IP+":") {
+	listen := func(host string, port int) string {
+		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+		must(t, err)
+		go srv.Serve(l)
+		return l.Addr().String()
+	}
+	gateway := b.d.Gateway().String()
+	if got := get("stranger", "http://"+listen(gateway, service)+"/"); !strings.HasPrefix(got, b.sb.IP+":") {
 		t.Errorf("from the gateway: %q, want to be seen as %s", got, b.sb.IP)
+	}
+	_, everywhere, err := net.SplitHostPort(listen("0.0.0.0", 0))
+	must(t, err)
+	for _, closed := range []string{listen(gateway, 0), net.JoinHostPort(gateway, everywhere)} {
+		if got := get("stranger", "http://"+closed+"/"); strings.Contains(got, b.sb.IP) {
+			t.Errorf("a container reaches %s, which is none of the services: %q", closed, got)
+		}
+	}
+	bridge, err := netlink.LinkByName(b.d.names.bridge)
+	must(t, err)
+	if six, err := netlink.AddrList(bridge, netlink.FAMILY_V6); err != nil || len(six) > 0 {
+		t.Errorf("containers reach the machine by IPv6, past the rules: %v, %v", six, err)
 	}
 	http.DefaultClient.CloseIdleConnections()
 }

@@ -142,6 +142,11 @@ func (n *Network) makeBridge() error {
 	if err := netlink.AddrReplace(link, addr); err != nil {
 		return err
 	}
+	// The rules are for IPv4. Without this the kernel gives the bridge a link-local address, and containers a way past them.
+	err = os.WriteFile(filepath.Join("/proc/sys/net/ipv6/conf", n.cfg.Bridge, "disable_ipv6"), []byte("1"), 0)
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without IPv6 has no such file
+		return err
+	}
 	return netlink.LinkSetUp(link)
 }
 

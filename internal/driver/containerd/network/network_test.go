@@ -60,9 +60,11 @@ func TestChains(t *testing.T) {
 -A flx -i flx -o flx -j ACCEPT
 -A flx -o flx -j DROP
 -A flx -i flx ! -o fl+ -j ACCEPT
--A flx-in -p udp --dport 53 -j ACCEPT
+-A flx-in -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A flx-in -d 10.64.3.1 -p udp --dport 53 -j ACCEPT
 -A flx-in -d 10.64.3.1 -p tcp --dport 53 -j ACCEPT
 -A flx-in -d 10.64.3.1 -p tcp --dport 8443 -j ACCEPT
+-A flx-in -j DROP
 COMMIT
 *nat
 :flx - [0:0]

@@ -28,14 +28,17 @@ func hooks(bridge string) []hook {
 
 // chains gives the input of iptables-restore that makes our chains. What comes from the network may go out and to its
 // own members; into it come only answers and what was published, so that neither the neighbours of the machine nor
-// another instance's containers reach it uninvited. On the gateway, DNS and the services are open.
+// another instance's containers reach it uninvited. Of the machine itself it sees, on the gateway, DNS and the services, and
+// answers; nothing else that listens here, on loopback neither, where published ports would else lead a forged packet.
 func (n *Network) chains() string {
 	b := n.cfg.Bridge
 	var in strings.Builder
-	fmt.Fprintf(&in, "-A %s-in -p udp --dport 53 -j ACCEPT\n", b)
+	fmt.Fprintf(&in, "-A %s-in -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n", b)
+	fmt.Fprintf(&in, "-A %s-in -d %s -p udp --dport 53 -j ACCEPT\n", b, n.Gateway())
 	for _, port := range append([]int{53}, n.cfg.Services...) {
 		fmt.Fprintf(&in, "-A %s-in -d %s -p tcp --dport %d -j ACCEPT\n", b, n.Gateway(), port)
 	}
+	fmt.Fprintf(&in, "-A %s-in -j DROP\n", b)
 	return strings.NewReplacer("BRIDGE", b, "SUBNET", n.subnet.String()).Replace(`*filter
 :BRIDGE - [0:0]
 :BRIDGE-in - [0:0]
