@@ -66,6 +66,25 @@ func TestConnectionBreaks(t *testing.T) {
 	}
 }
 
+// A connection that breaks when the last byte has come has nothing left to go on with: registries answer 416 to that.
+func TestConnectionBreaksAtTheEnd(t *testing.T) {
+	b := newBench(t, quick)
+	big := b.image.Layers[0]
+	var asked atomic.Int32
+	b.on("GET /v2/team/app/blobs/"+string(big.Digest), func(w http.ResponseWriter, _ *http.Request) bool {
+		asked.Add(1)
+		w.Write(big.Body)
+		w.(http.Flusher).Flush() // without a length: the end is missing
+		panic(http.ErrAbortHandler)
+	})
+	if _, _, err := b.puller.Pull(t.Context(), b.request(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("asked %d times, want once", n)
+	}
+}
+
 func TestServerIgnoresRange(t *testing.T) {
 	b := newBench(t, quick)
 	big := b.image.Layers[0]
