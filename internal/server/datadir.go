@@ -90,7 +90,8 @@ func (d *dataDir) checkEmpty() error {
 		return errDataReadOnly.WithMessage("the data directory %s cannot be read: %v", d.path, err).WithCause(err)
 	}
 	for _, e := range entries {
-		if e.Name() != "lock" && e.Name() != "lost+found" {
+		// A start that was killed before it had written the format leaves its lock and perhaps half a file.
+		if e.Name() != "lock" && e.Name() != "lost+found" && !strings.HasPrefix(e.Name(), ".format-") {
 			return errDataForeign.WithMessage("%s holds %q and no file 'format': it is not a data directory of Fairlead; name an empty one with --data", d.path, e.Name())
 		}
 	}
@@ -104,10 +105,13 @@ func (d *dataDir) acquire() error {
 		return errDataReadOnly.WithMessage("the data directory %s cannot be written: %v", d.path, err).WithCause(err)
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		holder, _ := os.ReadFile(d.file("lock"))
+		holder := holderOf(lock)
 		_ = lock.Close()
-		return errDataHeld.WithMessage("the data directory %s is held by another Fairlead (pid %s): stop it with 'fairlead down --data %s', or name another --data",
-			d.path, strings.TrimSpace(string(holder)), d.path).WithCause(err)
+		if holder == 0 {
+			return errDataHeld.WithMessage("the data directory %s is held by a 'fairlead down' that is not done: wait for its end, or name another --data", d.path).WithCause(err)
+		}
+		return errDataHeld.WithMessage("the data directory %s is held by another Fairlead (pid %d): stop it with 'fairlead down --data %s', or name another --data",
+			d.path, holder, d.path).WithCause(err)
 	}
 	d.lock = lock
 	if err := lock.Truncate(0); err != nil {
@@ -117,16 +121,30 @@ func (d *dataDir) acquire() error {
 	return err
 }
 
+// holderOf reads which server holds a lock that is held; 0 when it is none, but a Down.
+func holderOf(lock *os.File) int {
+	text := make([]byte, 32)
+	n, _ := lock.ReadAt(text, 0)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text[:n])))
+	if err != nil || pid <= 1 {
+		return 0
+	}
+	return pid
+}
+
+// prepare makes what is missing, the format first: with it the directory is ours, however far the rest comes.
 func (d *dataDir) prepare() error {
+	if _, err := os.Stat(d.file("format")); err != nil {
+		if err := writeFile(d.file("format"), []byte(strconv.Itoa(dataFormat)+"\n"), 0o600); err != nil {
+			return errDataReadOnly.WithMessage("the data directory %s cannot be written: %v", d.path, err).WithCause(err)
+		}
+	}
 	for _, sub := range []string{"keys", "content", "compute"} {
 		if err := os.MkdirAll(d.file(sub), 0o700); err != nil {
 			return errDataReadOnly.WithMessage("the data directory %s cannot be written: %v", d.path, err).WithCause(err)
 		}
 	}
-	if _, err := os.Stat(d.file("format")); err == nil {
-		return nil
-	}
-	return writeFile(d.file("format"), []byte(strconv.Itoa(dataFormat)+"\n"), 0o600)
+	return nil
 }
 
 func (d *dataDir) file(parts ...string) string {
@@ -172,6 +190,9 @@ func (d *dataDir) sealer() (*secret.Sealer, error) {
 		return nil, err
 	}
 	if len(entries) == 0 {
+		if _, err := os.Stat(d.file("fairlead.db")); err == nil {
+			return nil, fmt.Errorf("there is no sealing key in %s, and without it what %s keeps sealed cannot be read: put the directory back from the same backup", d.file("keys"), d.file("fairlead.db"))
+		}
 		key := make([]byte, 32)
 		_, _ = rand.Read(key)
 		name := d.file("keys", "seal-1")
@@ -204,6 +225,7 @@ type stored struct {
 	Tenant       string    `json:"tenantId"`
 	Subscription string    `json:"subscriptionId"`
 	AdminApp     string    `json:"adminApplication,omitempty"` // object id of the administrator's application
+	Containerd   string    `json:"containerd,omitempty"`       // socket of the one of others that the last start used: Down looks there
 	Created      time.Time `json:"created"`
 }
 
