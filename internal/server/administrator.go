@@ -27,35 +27,47 @@ const (
 )
 
 // openAdministrator finds the administrator by the object id that first start stored, or makes it: also when it was
-// deleted since, for without one no start could write a ready file, and nobody could mend that.
+// deleted since, for without one no start could write a ready file, and nobody could mend that. A role that was taken
+// from it since stays taken.
 func openAdministrator(ctx context.Context, directory *identity.Directory, engine *access.Engine, objectID string) (*administrator, error) {
 	app, err := directory.Application(ctx, objectID)
+	noted := err == nil
 	if errors.Is(err, identity.ErrNotFound) {
-		app, err = directory.CreateApplication(ctx, administratorName)
+		app, err = firstApplication(ctx, directory)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("finding or making the administrator's application: %w", err)
 	}
-	_, err = directory.ServicePrincipalByClientID(ctx, app.ClientID)
+	principal, err := directory.ServicePrincipalByClientID(ctx, app.ClientID)
+	if err == nil && noted {
+		return &administrator{directory, app}, nil
+	}
 	if errors.Is(err, identity.ErrNotFound) {
-		err = appoint(ctx, directory, engine, app.ClientID)
+		principal, err = directory.CreateServicePrincipal(ctx, app.ClientID)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("finding or making the administrator's service principal: %w", err)
 	}
+	_, err = engine.Assign(ctx, access.Assignment{ // under the principal's own number, so that it is made once
+		GUID: principal.ID, Scope: resource.Root, PrincipalID: principal.ID, RoleGUID: ownerRole, Description: "The administrator that first start makes",
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the administrator Owner: %w", err)
+	}
 	return &administrator{directory, app}, nil
 }
 
-// appoint makes the service principal of an application, as Owner.
-func appoint(ctx context.Context, directory *identity.Directory, engine *access.Engine, clientID string) error {
-	principal, err := directory.CreateServicePrincipal(ctx, clientID)
+// firstApplication makes the administrator's application, or finds the one that a first start made before it was killed:
+// nobody has come in yet, so it is alone and has no secret. The steps behind it go on from there.
+func firstApplication(ctx context.Context, directory *identity.Directory) (identity.Application, error) {
+	apps, err := directory.Applications(ctx, "", 2)
 	if err != nil {
-		return err
+		return identity.Application{}, err
 	}
-	_, err = engine.Assign(ctx, access.Assignment{
-		Scope: resource.Root, PrincipalID: principal.ID, RoleGUID: ownerRole, Description: "The administrator that first start makes",
-	})
-	return err
+	if len(apps) == 1 && apps[0].DisplayName == administratorName && len(apps[0].Secrets) == 0 {
+		return apps[0], nil
+	}
+	return directory.CreateApplication(ctx, administratorName)
 }
 
 // mint adds this start's secret, taking back those that killed starts left. revoke takes it back at the end.
