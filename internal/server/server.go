@@ -92,6 +92,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.later(s.data.Close)
+	if err := s.removeReady(); err != nil { // a killed server's: who waits for ours must not take it for it
+		return err
+	}
 	if err := s.settleOrigin(); err != nil {
 		return err
 	}

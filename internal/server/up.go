@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"fairlead.dev/client"
 	"fairlead.dev/internal/resource"
 )
@@ -180,14 +182,19 @@ func (s *Server) readyFiles() []string {
 	return paths
 }
 
-// withdraw takes back what announce gave.
-func (s *Server) withdraw() error {
+func (s *Server) removeReady() error {
 	var errs []error
 	for _, path := range s.readyFiles() {
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, err)
+		if err := unix.Unlink(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("removing the ready file %s: %w", path, err))
 		}
 	}
+	return errors.Join(errs...)
+}
+
+// withdraw takes back what announce gave.
+func (s *Server) withdraw() error {
+	errs := []error{s.removeReady()}
 	if s.revoke != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
