@@ -10,8 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,7 +36,7 @@ func Down(ctx context.Context, data string, purge bool, out, logs io.Writer) err
 	}
 	defer lock.Close()
 	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	if err := containerd.Purge(ctx, nodeConfig(cfg, 0, log)); err != nil {
+	if err := containerd.Purge(ctx, nodeConfig(lastConfig(cfg.Data), 0, log)); err != nil {
 		return fmt.Errorf("ending what runs in %s: %w", cfg.Data, err)
 	}
 	if err := os.Remove(ReadyFile(cfg.Data)); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -48,11 +46,24 @@ func Down(ctx context.Context, data string, purge bool, out, logs io.Writer) err
 	if !purge {
 		return nil
 	}
-	if err := os.RemoveAll(cfg.Data); err != nil {
+	real, err := filepath.EvalSymlinks(cfg.Data) // of a link, what it leads to is the data
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(os.RemoveAll(real), os.RemoveAll(cfg.Data)); err != nil {
 		return fmt.Errorf("removing the data: %w", err)
 	}
 	fmt.Fprintf(out, "removed %s\n", cfg.Data)
 	return nil
+}
+
+// lastConfig gives what the last start with compute took of the machine.
+func lastConfig(data string) Config {
+	cfg := Config{Data: data}
+	if stored, err := (&dataDir{path: data}).readStored(); err == nil { // what cannot be read keeps nothing from ending
+		cfg.Containerd = stored.Containerd
+	}
+	return cfg
 }
 
 // downNothing is Down for a directory that no Fairlead has used: one that a server failed to open is left as it is.
@@ -70,22 +81,22 @@ func downNothing(data string, purge bool, out io.Writer) error {
 }
 
 // endServer asks the server that holds the directory to end, kills it when it does not, and gives the lock, so that
-// none begins meanwhile.
+// none begins meanwhile. No number stays in it: one that outlived its process could come to mean a stranger.
 func endServer(ctx context.Context, data string, out io.Writer) (*os.File, error) {
 	lock, err := os.OpenFile(filepath.Join(data, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	if tryLock(lock) == nil {
-		return lock, nil
+		return lock, lock.Truncate(0)
 	}
-	text, err := io.ReadAll(lock)
-	if err != nil {
-		return nil, errors.Join(err, lock.Close())
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil || pid <= 1 {
-		return nil, errors.Join(fmt.Errorf("%s is held by a process that left no number in it: end it by hand", lock.Name()), lock.Close())
+	pid := holderOf(lock)
+	if pid == 0 {
+		fmt.Fprintln(out, "waiting for another 'fairlead down'")
+		if awaitLock(ctx, lock, downLimit) == nil {
+			return lock, lock.Truncate(0)
+		}
+		return nil, errors.Join(fmt.Errorf("%s is held by a process that left no number in it: end it by hand", lock.Name()), ctx.Err(), lock.Close())
 	}
 	fmt.Fprintf(out, "ending the server (pid %d)\n", pid)
 	for _, step := range []struct {
@@ -96,7 +107,7 @@ func endServer(ctx context.Context, data string, out io.Writer) (*os.File, error
 			return nil, errors.Join(fmt.Errorf("ending process %d: %w", pid, err), lock.Close())
 		}
 		if err := awaitLock(ctx, lock, step.limit); err == nil {
-			return lock, nil
+			return lock, lock.Truncate(0)
 		}
 	}
 	return nil, errors.Join(fmt.Errorf("process %d does not end", pid), ctx.Err(), lock.Close())

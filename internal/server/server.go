@@ -159,6 +159,9 @@ func (s *Server) settleOrigin() error {
 	if before.Port != 0 && before.Port != now.Port {
 		s.log.Warn("the port has changed: login servers and links that carry the old one no longer lead here", "before", before.Port, "now", now.Port)
 	}
+	if s.cfg.Compute == computeOn {
+		now.Containerd = s.cfg.Containerd
+	}
 	if now.Created.IsZero() {
 		now.Created = time.Now().UTC()
 	}
