@@ -84,6 +84,9 @@ func (a *authority) read(d *dataDir) error {
 	if !ok {
 		return errors.New("keys/ca.key cannot sign")
 	}
+	if public, ok := a.cert.PublicKey.(*ecdsa.PublicKey); !ok || !public.Equal(signer.Public()) {
+		return fmt.Errorf("keys/ca.key is not that of ca.pem, as when the making of new ones is cut short: %w", os.ErrNotExist)
+	}
 	a.key, a.pem = signer, certPEM
 	return nil
 }
@@ -140,7 +143,7 @@ func (a *authority) create(d *dataDir, origin resource.Origin) error {
 
 func localRanges() []*net.IPNet {
 	var out []*net.IPNet
-	for _, cidr := range []string{"127.0.0.0/8", "10.0.0.0/8", "::1/128"} {
+	for _, cidr := range []string{"127.0.0.0/8", "10.64.0.0/10", "::1/128"} { // the second has the container networks
 		_, n, err := net.ParseCIDR(cidr)
 		if err == nil {
 			out = append(out, n)

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"log/slog"
 	"net/http"
+	"os"
 	"testing"
 	"time"
 
@@ -54,7 +55,7 @@ func TestLeavesAreMadeForOurNamesOnly(t *testing.T) {
 // trusts the authority may believe it.
 func TestAuthorityIsConstrained(t *testing.T) {
 	a := testAuthority(t, "one.test")
-	for name, want := range map[string]bool{"login.one.test": true, "login.microsoftonline.com": false, "8.8.8.8": false} {
+	for name, want := range map[string]bool{"login.one.test": true, "login.microsoftonline.com": false, "8.8.8.8": false, "10.1.2.3": false, "10.64.9.1": true} {
 		leaf, err := a.issue(name)
 		if err != nil {
 			t.Fatal(err)
@@ -63,6 +64,40 @@ func TestAuthorityIsConstrained(t *testing.T) {
 		if (err == nil) != want {
 			t.Errorf("%s: verifying gives %v, want success %v", name, err, want)
 		}
+	}
+}
+
+// TestAuthorityIsMadeAgainWhenHalfMade has a start killed between the new key and the new certificate.
+func TestAuthorityIsMadeAgainWhenHalfMade(t *testing.T) {
+	d, err := openData(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	origin := resource.Origin{Domains: []string{"one.test"}}
+	if _, err := openAuthority(d, origin, time.Now); err != nil {
+		t.Fatal(err)
+	}
+	key, err := os.ReadFile(d.file("keys", "ca.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openAuthority(d, resource.Origin{Domains: []string{"one.test", "two.test"}}, time.Now); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(d.file("keys", "ca.key"), key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a, err := openAuthority(d, origin, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := a.issue("login.one.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := leaf.Leaf.Verify(x509.VerifyOptions{Roots: a.pool()}); err != nil {
+		t.Errorf("the authority signs what itself does not bear out: %v", err)
 	}
 }
 
