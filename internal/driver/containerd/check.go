@@ -95,6 +95,9 @@ func checkCgroups(context.Context, Config) []Problem {
 	return nil
 }
 
+// overlayCheck begins the name of the directory in which checkOverlay mounts: when it is killed, Purge finds it by that.
+const overlayCheck = "overlay-check-"
+
 // checkOverlay mounts an overlay for a moment: only that tells whether the kernel, the privileges and the data
 // directory's own file system go together.
 func checkOverlay(_ context.Context, cfg Config) (problems []Problem) {
@@ -108,7 +111,7 @@ func checkOverlay(_ context.Context, cfg Config) (problems []Problem) {
 	if _, err := os.Stat(parent); err != nil {
 		parent = "" // it will be made where there is a place; any directory tells about kernel and privileges
 	}
-	dir, err := os.MkdirTemp(parent, "overlay-check-")
+	dir, err := os.MkdirTemp(parent, overlayCheck)
 	if err != nil {
 		return failed(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -44,7 +45,9 @@ func Purge(ctx context.Context, cfg Config) error {
 		{"stop containerd", func() error { return n.daemon().Stop(ctx) }},
 		{"end the containers' processes", func() error { return endProcesses(ctx, cgroups, n) }},
 		{"end the shims", func() error { return endShims(ctx, n.daemon()) }},
-		{"unmount", func() error { return unmountUnder(n.run+"/", n.root+"/") }},
+		{"unmount", func() error {
+			return unmountUnder(n.run+"/", n.root+"/", filepath.Join(filepath.Dir(n.root), overlayCheck))
+		}},
 		{"remove the network", func() error { return network.Remove(ctx, n.network(cfg)) }},
 		{"remove the control groups", func() error { return removeGroup(ctx, cgroups, n.cgroup) }},
 		{"remove " + n.run, func() error { return os.RemoveAll(n.run) }},
@@ -61,8 +64,8 @@ func Purge(ctx context.Context, cfg Config) error {
 // emptyNamespace removes what is ours from a containerd that is not. It has no names but those that it tells itself, so it
 // is asked first, while all is there.
 func emptyNamespace(ctx context.Context, cfg Config, n names) (err error) {
-	if cfg.Socket == "" {
-		return nil
+	if _, err := os.Stat(n.socket); cfg.Socket == "" || errors.Is(err, fs.ErrNotExist) {
+		return nil // it was never another's, or that one is gone
 	}
 	c, err := client.New(n.socket, client.WithDefaultNamespace(n.namespace))
 	if err != nil {
@@ -119,7 +122,7 @@ func endShims(ctx context.Context, c daemon.Config) error {
 	return errors.Join(shims.Signal(unix.SIGKILL), shims.End(ctx, purgeGrace))
 }
 
-// unmountUnder unmounts all that is mounted below the directories, the last first.
+// unmountUnder unmounts all whose path begins with one of dirs, the last first.
 func unmountUnder(dirs ...string) error {
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
 		return !slices.ContainsFunc(dirs, func(d string) bool { return strings.HasPrefix(m.Mountpoint, d) }), false
