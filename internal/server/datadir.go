@@ -183,6 +183,16 @@ func writeFile(path string, data []byte, mode os.FileMode) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
+// makePrivate makes the file that SQLite is to fill, which would leave it to be read by everyone; its journals take after
+// it. The directory itself may be one that others can look into.
+func (d *dataDir) makePrivate(name string) error {
+	f, err := os.OpenFile(d.file(name), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Chmod(0o600), f.Close())
+}
+
 // sealer opens the sealing keys, making the first one at first start.
 func (d *dataDir) sealer() (*secret.Sealer, error) {
 	entries, err := filepath.Glob(d.file("keys", "seal-*"))

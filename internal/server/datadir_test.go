@@ -53,6 +53,22 @@ func TestFormatComesFirst(t *testing.T) {
 	}
 }
 
+// TestNothingIsForOthers looks at the files of a server whose data directory others can look into.
+func TestNothingIsForOthers(t *testing.T) {
+	data := t.TempDir()
+	must(t, os.Chmod(data, 0o755))
+	defer serverIn(t, data, Config{}).Close()
+	entries, err := os.ReadDir(data)
+	must(t, err)
+	for _, e := range entries {
+		info, err := e.Info()
+		must(t, err)
+		if e.Name() != filepath.Base(AuthorityFile(data)) && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %s", e.Name(), info.Mode())
+		}
+	}
+}
+
 func TestLostSealingKeysAreNotReplaced(t *testing.T) {
 	d, err := openData(t.TempDir())
 	must(t, err)

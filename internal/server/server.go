@@ -104,6 +104,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.authority, err = openAuthority(s.data, s.origin, time.Now); err != nil {
 		return err
 	}
+	if err := s.data.makePrivate("fairlead.db"); err != nil {
+		return err
+	}
 	if s.db, err = sql.Open(ctx, s.data.file("fairlead.db")); err != nil {
 		return err
 	}
