@@ -20,8 +20,9 @@ import (
 	"fairlead.dev/internal/resource"
 )
 
-// stopGrace is how long requests in flight may take when the server is told to end.
-const stopGrace = 5 * time.Second
+// stopGrace is how long requests in flight may take when the server is told to end, and after them the daemon: together
+// less than the 10 s that are promised.
+const stopGrace = 4 * time.Second
 
 // Up serves until ctx ends, which leaves containers running. It writes what a person should know to out and its log to
 // logs.

@@ -146,6 +146,20 @@ func TestComesBack(t *testing.T) {
 	}
 }
 
+// TestStopEndsWhatHangs stops a daemon that does not hear SIGTERM, within the time that the end of the server has for it.
+func TestStopEndsWhatHangs(t *testing.T) {
+	c := config(t)
+	s := start(t, c)
+	must(t, unix.Kill(s.PID(), unix.SIGSTOP))
+	ctx, cancel := context.WithTimeout(t.Context(), stopGrace+time.Second)
+	defer cancel()
+	must(t, c.Stop(ctx))
+	if running, err := c.daemons(); err != nil || len(running) > 0 {
+		running.Close()
+		t.Errorf("%d daemons run, %v", len(running), err)
+	}
+}
+
 func TestCannotStart(t *testing.T) {
 	c := config(t)
 	must(t, os.MkdirAll(c.Root, 0o700))

@@ -22,7 +22,7 @@ import (
 
 const (
 	startLimit = 20 * time.Second       // from the start of a daemon until it answers
-	stopGrace  = 5 * time.Second        // between SIGTERM and SIGKILL
+	stopGrace  = 3 * time.Second        // between SIGTERM and SIGKILL
 	firstDelay = 100 * time.Millisecond // before a dead daemon is started again; doubles up to lastDelay
 	lastDelay  = 10 * time.Second
 	steady     = time.Minute // a daemon that lived this long is not in a loop of crashes
