@@ -5,15 +5,11 @@ package server
 import (
 	"io"
 	"log/slog"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"fairlead.dev/internal/access"
-	"fairlead.dev/internal/driver/sql"
 	"fairlead.dev/internal/identity"
 	"fairlead.dev/internal/resource"
-	"fairlead.dev/internal/secret"
 )
 
 // serverIn opens a server without compute on a data directory.
@@ -70,59 +66,34 @@ func ownerAssignment(t *testing.T, s *Server) access.Assignment {
 
 // TestTheAdministratorComesBack starts again after an Owner, tidying up, has deleted the administrator.
 func TestTheAdministratorComesBack(t *testing.T) {
-	const tenant = "11111111-2222-3333-4444-555555555555"
-	ctx := t.Context()
-	db, err := sql.Open(ctx, filepath.Join(t.TempDir(), "fairlead.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	sealer, err := secret.NewSealer(map[uint32][]byte{1: make([]byte, 32)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	directory := identity.NewDirectory(sql.NewDirectory(db, tenant), sealer, tenant, time.Now)
-	engine := access.NewEngine(sql.NewAccess(db, tenant), tenant)
-	known := ""
-	start := func() {
+	ctx, data := t.Context(), t.TempDir()
+	start := func() *Server {
 		t.Helper()
-		a, err := openAdministrator(ctx, directory, engine, known)
-		if err != nil {
-			t.Fatal(err)
-		}
-		known = a.app.ObjectID
-		value, revoke, err := a.mint(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := directory.Authenticate(ctx, identity.ClientSecret{ClientID: a.app.ClientID, Secret: value})
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := engine.Check(ctx, p, access.Action{Name: "Microsoft.Authorization/roleAssignments/write"}, resource.Root)
+		s := serverIn(t, data, Config{})
+		value, revoke, err := s.admin.mint(ctx)
+		must(t, err)
+		p, err := s.core.directory.Authenticate(ctx, identity.ClientSecret{ClientID: s.admin.app.ClientID, Secret: value})
+		must(t, err)
+		d, err := s.core.access.Check(ctx, p, access.Action{Name: "Microsoft.Authorization/roleAssignments/write"}, resource.Root)
 		if err != nil || !d.Allowed {
 			t.Errorf("the administrator is not Owner: %+v, %v", d, err)
 		}
-		if err := revoke(ctx); err != nil {
-			t.Error(err)
-		}
+		must(t, revoke(ctx))
+		return s
 	}
-	start()
-	first := known
-	start()
-	if known != first {
+	s := start()
+	app := s.admin.app
+	must(t, s.Close())
+	s = start()
+	if s.admin.app.ObjectID != app.ObjectID {
 		t.Error("a second start made a second administrator")
 	}
-	sp, err := directory.ServicePrincipals(ctx, "", 10)
-	if err != nil || len(sp) != 1 {
-		t.Fatalf("%+v, %v", sp, err)
-	}
-	if err := directory.DeleteServicePrincipal(ctx, sp[0].ID); err != nil {
-		t.Fatal(err)
-	}
-	start()
-	if err := directory.DeleteApplication(ctx, known); err != nil {
-		t.Fatal(err)
-	}
-	start()
+	principal, err := s.core.directory.ServicePrincipalByClientID(ctx, app.ClientID)
+	must(t, err)
+	must(t, s.core.directory.DeleteServicePrincipal(ctx, principal.ID))
+	must(t, s.Close())
+	s = start()
+	must(t, s.core.directory.DeleteApplication(ctx, app.ObjectID))
+	must(t, s.Close())
+	must(t, start().Close())
 }
