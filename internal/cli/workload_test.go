@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -234,7 +235,11 @@ func TestWhyAndWait(t *testing.T) {
 	if strings.Contains(r.out, "manifest") || strings.Contains(r.out, "\x1b") {
 		t.Errorf("why shows a stage that was not reached, or an escape sequence:\n%q", r.out)
 	}
-	if r := f.run("wait", "app", "--timeout", "700ms"); r.code != int(exit.CannotStart) || !strings.Contains(r.err, "ROLE_MISSING") {
+	r.code = int(exit.TimedOut)
+	for limit := 300 * time.Millisecond; r.code == int(exit.TimedOut) && limit < 10*time.Second; limit *= 2 { // a short one may be over before it has looked once
+		r = f.run("wait", "app", "--timeout", limit.String())
+	}
+	if r.code != int(exit.CannotStart) || !strings.Contains(r.err, "ROLE_MISSING") {
 		t.Errorf("wait without a role: code %d: %s", r.code, r.err)
 	}
 	granted.Store(true)
