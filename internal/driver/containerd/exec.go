@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -28,8 +29,13 @@ import (
 // ErrNotRunning is returned by Exec for a container that does not run.
 var ErrNotRunning = fault.New(fault.NotFound, "CONTAINER_NOT_RUNNING", "the container does not run")
 
-// drain is how long output may go on after the process has ended: a child that it left behind may hold it open forever.
-const drain = time.Second
+// A child that a process leaves behind may hold its output open forever. So after the end of the process no more is read
+// when the output has come to its end, when it was waited for so long (the time that its reader takes does not count: a
+// slow one loses nothing), or when more has come than can have been under way.
+const (
+	drain    = time.Second
+	underWay = 512 << 10 // two pipes of 64 KiB and two buffers of 32 KiB for each stream
+)
 
 // Exec implements run.Execer. What reads spec.Stdin goes on after the process has ended until Stdin ends, too: the caller
 // closes it.
@@ -42,8 +48,8 @@ func (d *Driver) Exec(ctx context.Context, id string, spec run.ExecSpec) (int, e
 	if err != nil {
 		return 0, err
 	}
-	stdin := &closingReader{r: spec.Stdin, eof: make(chan struct{})}
-	p, err := task.Exec(inner, "exec-"+uuid.NewString(), process, d.streams(spec, stdin))
+	stdin, output := &closingReader{r: spec.Stdin, eof: make(chan struct{})}, &flow{}
+	p, err := task.Exec(inner, "exec-"+uuid.NewString(), process, d.streams(spec, stdin, output))
 	if err != nil {
 		return 0, fmt.Errorf("make a process in the container: %w", err)
 	}
@@ -64,7 +70,7 @@ func (d *Driver) Exec(ctx context.Context, id string, spec run.ExecSpec) (int, e
 		return 0, commandFault(err)
 	}
 	code, err := d.attend(ctx, inner, p, ended, stdin.eof, spec)
-	drained = awaitOutput(p.IO())
+	drained = awaitOutput(p.IO(), output)
 	return code, err
 }
 
@@ -108,7 +114,7 @@ func notRunning(err error) error {
 }
 
 // streams connects the process to the caller's streams by pipes in our directory.
-func (d *Driver) streams(spec run.ExecSpec, stdin io.Reader) cio.Creator {
+func (d *Driver) streams(spec run.ExecSpec, stdin io.Reader, output *flow) cio.Creator {
 	var in io.Reader
 	if spec.Stdin != nil {
 		in = stdin
@@ -118,7 +124,7 @@ func (d *Driver) streams(spec run.ExecSpec, stdin io.Reader) cio.Creator {
 		out = &lockedWriter{w: out}
 		errOut = out
 	}
-	opts := []cio.Opt{cio.WithStreams(in, out, errOut), cio.WithFIFODir(filepath.Join(d.names.run, "fifo"))}
+	opts := []cio.Opt{cio.WithStreams(in, meter{out, output}, meter{errOut, output}), cio.WithFIFODir(filepath.Join(d.names.run, "fifo"))}
 	if spec.TTY {
 		opts = append(opts, cio.WithTerminal)
 	}
@@ -180,22 +186,49 @@ func (d *Driver) attend(ctx, inner context.Context, p client.Process, ended <-ch
 	}
 }
 
-// awaitOutput waits until all output is written, or for too long, when it gives false. Nothing is written after it.
-func awaitOutput(streams cio.IO) bool {
+// awaitOutput waits until all output is written, or gives up and returns false. Nothing is written after it.
+func awaitOutput(streams cio.IO, output *flow) bool {
 	done := make(chan struct{})
 	go func() {
 		streams.Wait()
 		close(done)
 	}()
-	select {
-	case <-done:
-		return true
-	case <-time.After(drain):
-		streams.Cancel()
-		_ = streams.Close()
-		<-done
-		return false
+	const step = drain / 20
+	most := output.bytes.Load() + underWay
+	for waited := time.Duration(0); waited < drain && output.bytes.Load() <= most; {
+		select {
+		case <-done:
+			return true
+		case <-time.After(step):
+		}
+		if output.writing.Load() == 0 {
+			waited += step
+		}
 	}
+	streams.Cancel()
+	_ = streams.Close()
+	<-done
+	return false
+}
+
+// flow is what is known of a process's output while it goes on.
+type flow struct {
+	bytes   atomic.Int64 // that were written to the caller
+	writing atomic.Int32 // writes under way
+}
+
+// meter notes what is written.
+type meter struct {
+	io.Writer
+	flow *flow
+}
+
+func (m meter) Write(p []byte) (int, error) {
+	m.flow.writing.Add(1)
+	defer m.flow.writing.Add(-1)
+	n, err := m.Writer.Write(p)
+	m.flow.bytes.Add(int64(n))
+	return n, err
 }
 
 // closingReader tells when its reader has come to the end: containerd holds the other end open until it is told.

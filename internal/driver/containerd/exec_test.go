@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -70,6 +71,25 @@ func TestExec(t *testing.T) {
 	}
 }
 
+// TestExecWithASlowReader ends long before its output is read.
+func TestExecWithASlowReader(t *testing.T) {
+	b := newBox(t, Config{})
+	b.start("c", idle, nil)
+	var out slowly
+	if _, err := b.d.Exec(t.Context(), "c", run.ExecSpec{Command: []string{"head", "-c", "150000", "/dev/zero"}, Stdout: &out}); err != nil || out.bytes != 150_000 {
+		t.Errorf("%d bytes, %v", out.bytes, err)
+	}
+}
+
+// slowly counts what is written to it, which takes its time.
+type slowly struct{ bytes int }
+
+func (s *slowly) Write(p []byte) (int, error) {
+	<-time.After(400 * time.Millisecond)
+	s.bytes += len(p)
+	return len(p), nil
+}
+
 // TestExecTerminal speaks with a shell on a terminal whose size changes.
 func TestExecTerminal(t *testing.T) {
 	b := newBox(t, Config{})
@@ -99,9 +119,9 @@ func TestExecTerminal(t *testing.T) {
 	}
 	until("#")
 	resize <- [2]uint16{50, 100}
-	// A resize is a signal to the shell, whose effect on the kernel is there at once.
-	_, _ = typed.Write([]byte("stty size\n"))
-	until("50 100")
+	// The resize reaches the terminal by another way than what is typed, and perhaps later.
+	_, _ = typed.Write([]byte("until [ \"$(stty size)\" = '50 100' ]; do sleep 0.01; done; echo re''sized\n"))
+	until("resized")
 	_, _ = typed.Write([]byte("exit 9\n"))
 	go io.Copy(io.Discard, shown)
 	must(t, <-done)
