@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fairlead.dev/internal/pull"
@@ -283,19 +284,24 @@ func TestCertificateNotTrusted(t *testing.T) {
 }
 
 func TestStall(t *testing.T) {
-	b := newBench(t, pull.Limits{Stall: 100 * time.Millisecond, BackOff: time.Millisecond})
-	b.times(1, "GET /v2/team/app/blobs/"+string(b.image.Layers[0].Digest), func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Length", fmt.Sprint(b.image.Layers[0].Size))
-		w.Write(b.image.Layers[0].Body[:100])
-		w.(http.Flusher).Flush()
-		<-r.Context().Done()
+	synctest.Test(t, func(t *testing.T) {
+		registry := newScripted(t)
+		registry.overPipes()
+		b := newBenchWith(t, registry, pull.Limits{Stall: 7 * time.Second})
+		b.times(1, "GET /v2/team/app/blobs/"+string(b.image.Layers[0].Digest), func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", fmt.Sprint(b.image.Layers[0].Size))
+			w.Write(b.image.Layers[0].Body[:100])
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		})
+		began := time.Now()
+		if _, _, err := b.puller.Pull(t.Context(), b.request(), nil); err != nil || time.Since(began) < 7*time.Second {
+			t.Errorf("a download that stalls once: %v after %s", err, time.Since(began))
+		}
+		b.on("HEAD ", func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
+		_, attempt, err := b.puller.Pull(t.Context(), b.request(), nil)
+		wantFailure(t, attempt, err, pull.StageManifest, "NET_TIMEOUT")
 	})
-	if _, _, err := b.puller.Pull(t.Context(), b.request(), nil); err != nil {
-		t.Errorf("a download that stalls once: %v", err)
-	}
-	b.on("HEAD ", func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
-	_, attempt, err := b.puller.Pull(t.Context(), b.request(), nil)
-	wantFailure(t, attempt, err, pull.StageManifest, "NET_TIMEOUT")
 }
 
 func TestCancelled(t *testing.T) {
@@ -313,6 +319,7 @@ func TestCancelled(t *testing.T) {
 func TestOtherHosts(t *testing.T) {
 	b := newBench(t, quick)
 	storage := newScripted(t)
+	storage.StartTLS()
 	var leaked atomic.Bool
 	storage.on("", func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Header.Get("Authorization") != "" {

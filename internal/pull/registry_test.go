@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -45,11 +46,48 @@ type scripted struct {
 func newScripted(t *testing.T) *scripted {
 	t.Helper()
 	s := &scripted{content: map[string]pulltest.Blob{}}
-	s.Server = httptest.NewTLSServer(s)
+	s.Server = httptest.NewUnstartedServer(s)
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	t.Cleanup(s.Close)
 	return s
 }
+
+// overPipes starts the registry on a network in memory, which a test needs that runs in virtual time.
+func (s *scripted) overPipes() {
+	network := pipes{dialled: make(chan net.Conn), closed: make(chan struct{})}
+	network.close = sync.OnceFunc(func() { close(network.closed) })
+	_ = s.Listener.Close()
+	s.Listener = network
+	s.StartTLS()
+	s.Client().Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		network.dialled <- theirs
+		return ours, nil
+	}
+}
+
+// pipes is a net.Listener.
+type pipes struct {
+	dialled chan net.Conn
+	closed  chan struct{}
+	close   func()
+}
+
+func (p pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.dialled:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p pipes) Close() error {
+	p.close()
+	return nil
+}
+
+func (p pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8443} }
 
 // host is the registry's login server.
 func (s *scripted) host() string { return strings.TrimPrefix(s.URL, "https://") }
@@ -194,11 +232,18 @@ type bench struct {
 	image  pulltest.Image
 }
 
-var quick = pull.Limits{BackOff: time.Millisecond, Stall: time.Second}
+var quick = pull.Limits{BackOff: time.Millisecond}
 
 func newBench(t *testing.T, limits pull.Limits) *bench {
 	t.Helper()
-	b := &bench{scripted: newScripted(t), disk: pulltest.NewDisk(t.TempDir())}
+	s := newScripted(t)
+	s.StartTLS()
+	return newBenchWith(t, s, limits)
+}
+
+func newBenchWith(t *testing.T, s *scripted, limits pull.Limits) *bench {
+	t.Helper()
+	b := &bench{scripted: s, disk: pulltest.NewDisk(t.TempDir())}
 	noise := make([]byte, 300_000)
 	rand.NewChaCha8([32]byte{}).Read(noise)
 	b.image = pulltest.NewImage(t, amd64, string(noise), "second layer")
