@@ -170,6 +170,7 @@ func (o *owner) abandon(err error) {
 		o.mu.Lock()
 		clear(o.live)
 		o.mu.Unlock()
+		o.recorded = nil
 	}
 	o.answer(err)
 }

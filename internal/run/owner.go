@@ -30,6 +30,7 @@ type owner struct {
 	saved    []byte // the record as it is stored
 	images   map[string]pull.Image
 	round    *round          // of pulls; nil when none is under way
+	recorded []string        // containers whose pull has ended since the status was shown
 	access   <-chan struct{} // closed when a refused pull is worth another try
 	starting []chan<- error  // persons who wait for a start
 	answers  []func()        // to be given once the status is shown
@@ -42,7 +43,7 @@ type owner struct {
 	mu       sync.Mutex // guards what other goroutines see
 	shown    *Status    // nil before the first Put is stored
 	shownAs  Group
-	live     map[string]pull.Attempt // pulls under way, by container
+	live     map[string]pull.Attempt // pulls under way or not yet in shown, by container
 	watchers map[chan Status]struct{}
 }
 

@@ -141,6 +141,25 @@ func TestFirstAndLastAttemptAreKept(t *testing.T) {
 	})
 }
 
+// TestEndedPullIsShownWhileItsContainerIsMade looks between the end of a pull and the start that follows: whoever waits
+// must not take the failure of the pull before for that of this one.
+func TestEndedPullIsShownWhileItsContainerIsMade(t *testing.T) {
+	simulate(t, func(w *world) {
+		g := group("one", run.Always)
+		w.puller.says(refuse)
+		w.put(g)
+		w.machine.set(func() { w.machine.latency = time.Minute })
+		w.puller.says(nil)
+		w.puller.change()
+		w.pass(time.Second)
+		if _, last, err := w.Attempts(w.t.Context(), g.ID, "main"); err != nil || last == nil || last.Code != "" || last.Ended.IsZero() {
+			t.Errorf("last %+v, %v", last, err)
+		}
+		w.pass(time.Hour)
+		w.expect(g, run.ProvisioningSucceeded, run.StateRunning, run.Running)
+	})
+}
+
 func TestPullUnderWayIsShown(t *testing.T) {
 	simulate(t, func(w *world) {
 		w.puller.says(hang)

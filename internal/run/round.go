@@ -103,8 +103,9 @@ func (o *owner) pulled(container string, image pull.Image, attempt pull.Attempt,
 	r.pending--
 	c.Last = &attempt
 	o.mu.Lock()
-	delete(o.live, container)
+	o.live[container] = attempt // shown until the record is, which settling comes before
 	o.mu.Unlock()
+	o.recorded = append(o.recorded, container)
 	if err == nil {
 		r.images[container] = image
 		c.note(now, EventPulled, TypeNormal, o.say().pulled(c.Image, attempt.Ended.Sub(attempt.Started)))

@@ -18,6 +18,10 @@ func (o *owner) publish() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.shown, o.shownAs = shown, o.group
+	for _, container := range o.recorded {
+		delete(o.live, container)
+	}
+	o.recorded = nil
 	if shown == nil {
 		return
 	}
@@ -143,13 +147,14 @@ func (s *Service) Attempts(ctx context.Context, id resource.ID, container string
 	if err != nil {
 		return nil, nil, err
 	}
+	o.mu.Lock()
+	live, ok := o.live[container] // before what is shown, which takes its place
+	o.mu.Unlock()
 	c, err := o.shownContainer(container)
 	if err != nil {
 		return nil, nil, err
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if live, ok := o.live[container]; ok {
+	if ok {
 		return c.first, &live, nil
 	}
 	return c.first, c.last, nil
