@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -73,9 +72,7 @@ func purge(t *testing.T, cfg Config) {
 		log, _ := os.ReadFile(filepath.Join(cfg.DataDir, "containerd", "containerd.log"))
 		t.Logf("containerd's log:\n%s", log)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	if err := Purge(ctx, cfg); err != nil {
+	if err := Purge(context.Background(), cfg); err != nil {
 		t.Errorf("purge: %v", err)
 	}
 }

@@ -78,9 +78,9 @@ func TestSandboxesMeet(t *testing.T) {
 
 func TestPublishedPorts(t *testing.T) {
 	b := newBox(t, Config{})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port := hostPort()
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	must(t, err)
-	port := l.Addr().(*net.TCPAddr).Port
 	mapping := []run.PortMapping{{HostPort: port, Port: 80, Protocol: "TCP"}}
 	spec := run.SandboxSpec{ID: "published", Hostname: "h", Ports: mapping}
 	if _, err := b.d.CreateSandbox(t.Context(), spec); fault.KindOf(err) != fault.Conflict || !strings.Contains(err.Error(), fmt.Sprintf("127.0.0.1:%d/tcp", port)) {

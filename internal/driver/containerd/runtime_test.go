@@ -99,6 +99,10 @@ func (b *box) read(id string) string {
 	return string(raw)
 }
 
+// hostPort gives a port of the host to publish: one below those that the kernel deals out, or any connection of the
+// tests that run meanwhile could have it.
+func hostPort() int { return 20000 + os.Getpid()%10000 }
+
 // await polls until the condition holds: for what happens inside containers there is no event.
 func (b *box) await(what string, holds func() bool) {
 	b.t.Helper()
