@@ -80,7 +80,7 @@ say "In Azure this is where the guessing begins. Here one asks:"
 show fairlead why my-aci-instance || true
 say "The printed fix, pasted:"
 repair my-aci-instance ROLE_MISSING
-show fairlead wait my-aci-instance
+show fairlead wait my-aci-instance --finished
 show fairlead logs my-aci-instance
 [ "$(fairlead logs my-aci-instance)" = 'Hello from a private image.' ]
 code=$(fairlead group show my-aci-instance --output json | jq '.properties.containers[0].properties.instanceView.currentState.exitCode')

@@ -5,6 +5,7 @@ package test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // instance is a Fairlead of a Go test's own.
@@ -115,9 +117,14 @@ func (i *instance) serve(page string) string {
 	return i.field("properties.ipAddress.ip", "group", "show", "web")
 }
 
+// get gives the page that a group serves. A container that runs does not listen yet: until it does, connections are
+// refused.
 func get(t *testing.T, address string) string {
 	t.Helper()
 	resp, err := http.Get("http://" + address + ":8080/")
+	for end := time.Now().Add(20 * time.Second); errors.Is(err, syscall.ECONNREFUSED) && time.Now().Before(end); <-time.After(20 * time.Millisecond) {
+		resp, err = http.Get("http://" + address + ":8080/")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
