@@ -125,6 +125,24 @@ func TestStartThatWasCutShort(t *testing.T) {
 	})
 }
 
+// TestExitIsStoredBeforeItsContainerGoes kills the Service when nobody but its record knows how the container ended.
+func TestExitIsStoredBeforeItsContainerGoes(t *testing.T) {
+	simulate(t, func(w *world) {
+		g := group("job", run.Never)
+		w.put(g)
+		w.machine.latency = time.Second
+		w.machine.exit("main", 0, false)
+		w.pass(3500 * time.Millisecond) // stopped and removed, but Remove has not returned
+		if len(w.machine.containers) > 0 {
+			t.Fatalf("left: %v", w.machine.containers)
+		}
+		w.kill()
+		w.machine.latency = 0
+		w.reboot(func() {})
+		w.expect(g, run.ProvisioningSucceeded, run.StateSucceeded, run.Terminated)
+	})
+}
+
 func TestLostConnectionIsFoundAgain(t *testing.T) {
 	simulate(t, func(w *world) {
 		g := group("one", run.Always)

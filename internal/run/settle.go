@@ -54,6 +54,12 @@ func (o *owner) held() bool {
 // sweep ends what has to go before anything starts, all at once.
 func (o *owner) sweep(ctx context.Context) error {
 	ids := o.rec.Garbage
+	if len(ids) == 0 {
+		return nil
+	}
+	if err := o.save(ctx); err != nil { // how they ended: behind this nobody else knows
+		return err
+	}
 	errs := make([]error, len(ids))
 	var all sync.WaitGroup
 	for i, id := range ids {
