@@ -3,6 +3,7 @@ package run_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,6 +61,26 @@ func TestSamePutRepeatsAFailedGroup(t *testing.T) {
 		w.put(g)
 		w.starts(2)
 		w.expect(g, run.ProvisioningSucceeded, run.StateRunning, run.Running)
+	})
+}
+
+func TestNewPolicyStartsWhatTheOldOneLeft(t *testing.T) {
+	simulate(t, func(w *world) {
+		g := group("job", run.OnFailure)
+		g.Containers = append(g.Containers, run.Container{Name: "side", Image: "myacr.local/side:v1"})
+		w.put(g)
+		w.machine.exit("main", 0, false)
+		w.pass(0)
+		g.RestartPolicy = run.Always
+		w.puller.says(refuse)
+		w.put(g)
+		w.starts(2) // not without the right to pull
+		w.puller.says(nil)
+		w.put(g)
+		w.starts(3)
+		if got := w.machine.running(); !slices.Equal(got, []string{"main-2", "side-1"}) {
+			t.Errorf("running %v: what ran goes on", got)
+		}
 	})
 }
 

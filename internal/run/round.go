@@ -155,6 +155,9 @@ func (o *owner) apply(images map[string]pull.Image) {
 	replace := r.Replace || r.Applied != r.Spec
 	for _, c := range r.Containers {
 		replace = replace || c.Digest != images[c.Name].Digest()
+		if c.Done && o.group.policy().restarts(c.Current.ExitCode) { // a new policy does not leave it so
+			c.renew()
+		}
 	}
 	o.images = images
 	if replace {
