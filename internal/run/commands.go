@@ -94,6 +94,10 @@ func (o *owner) start(ctx context.Context, replace bool, answer chan<- error) er
 	r.Replace = replace || r.Target == wantStopped || r.done()
 	r.Target = wantRunning
 	r.ask()
+	r.Failure = nil // what was refused before says nothing about this
+	if o.group.Kind != KindWebApp {
+		r.Provisioning = ProvisioningPending
+	}
 	o.settleAt = o.now()
 	if err := o.save(ctx); err != nil {
 		return o.undo(err)

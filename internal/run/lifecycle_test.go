@@ -156,6 +156,43 @@ func TestStopAndStart(t *testing.T) {
 	})
 }
 
+func TestStartIsUnderWayUntilItIsKnownWhatCameOfIt(t *testing.T) {
+	for name, before := range map[string]func(w *world, g run.Group) error{
+		"stopped": func(w *world, g run.Group) error {
+			w.put(g)
+			return w.Stop(w.t.Context(), g.ID)
+		},
+		"refused": func(w *world, g run.Group) error {
+			w.puller.says(refuse)
+			w.put(g)
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(w *world) {
+				g := group("one", run.Always)
+				if err := before(w, g); err != nil {
+					t.Fatal(err)
+				}
+				w.puller.says(func(context.Context, pull.Request) error {
+					time.Sleep(time.Minute)
+					return nil
+				})
+				ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
+				defer cancel()
+				if err := w.Start(ctx, g.ID); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("start: %v", err)
+				}
+				if s := w.status(g); s.Provisioning != run.ProvisioningCreating || s.Failure != nil {
+					t.Errorf("%s, failure %v, while it pulls", s.Provisioning, s.Failure)
+				}
+				w.pass(time.Minute)
+				w.expect(g, run.ProvisioningSucceeded, run.StateRunning, run.Running)
+			})
+		})
+	}
+}
+
 func TestStopEndsRetries(t *testing.T) {
 	simulate(t, func(w *world) {
 		w.puller.says(refuse)

@@ -208,6 +208,27 @@ func TestSiteWhosePullIsRefused(t *testing.T) {
 	})
 }
 
+func TestRequestIsHeldWhileASiteThatFailedStartsAnew(t *testing.T) {
+	simulateSite(t, func(w *world, s *site) {
+		s.listen("80")
+		g := webApp(0)
+		w.puller.says(refuse)
+		w.put(g)
+		w.puller.says(func(context.Context, pull.Request) error {
+			time.Sleep(time.Minute)
+			return nil
+		})
+		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
+		defer cancel()
+		if err := w.Restart(ctx, g.ID); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("restart: %v", err)
+		}
+		if backend, err := w.Backend(w.t.Context(), g.ID); err != nil || !strings.HasSuffix(backend, ":80") {
+			t.Errorf("%s, %v", backend, err)
+		}
+	})
+}
+
 func TestStoppedSiteStaysStopped(t *testing.T) {
 	simulateSite(t, func(w *world, s *site) {
 		s.listen("80")
