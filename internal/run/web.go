@@ -36,7 +36,7 @@ func (o *owner) warmUp(ctx context.Context) {
 		return
 	}
 	began := o.now()
-	ctx, cancel := context.WithDeadline(ctx, c.Current.Started.Add(o.startLimit()))
+	ctx, cancel := context.WithTimeout(ctx, o.startLimit()) // from now: an adopted one was not asked while we were away
 	current := &warmUp{cancel}
 	o.warm = current
 	o.line(TypeNormal, "Initiating warmup request to container %s for site %s", c.Name, o.group.Web.SiteName)

@@ -37,6 +37,9 @@ func (s *site) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked = append(s.asked, r)
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
 	if !s.ports[r.URL.Port()] {
 		return nil, errors.New("connection refused")
 	}
@@ -143,6 +146,20 @@ func TestSiteThatExitsAtItsStart(t *testing.T) {
 			t.Errorf("backend: %v", err)
 		}
 		w.starts(2)
+	})
+}
+
+func TestSiteThatBecameReadyWhileNobodyAskedIsAdopted(t *testing.T) {
+	simulateSite(t, func(w *world, s *site) {
+		g := webApp(0)
+		w.put(g)
+		w.reboot(func() {
+			time.Sleep(time.Hour) // longer than a start may take
+			s.listen("80")
+		})
+		w.pass(time.Second)
+		w.expect(g, run.ProvisioningSucceeded, run.StateRunning, run.Running)
+		w.starts(1)
 	})
 }
 
