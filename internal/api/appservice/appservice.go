@@ -82,6 +82,7 @@ func wait(ctx context.Context, sites Sites, id resource.ID) (string, error) {
 func rewrite(p *httputil.ProxyRequest) {
 	backend, _ := p.In.Context().Value(backendKey{}).(string)
 	p.SetURL(&url.URL{Scheme: "http", Host: backend})
+	p.Out.URL.RawQuery = p.In.URL.RawQuery // also what Go would not parse, and has taken out: the app is to judge it
 	p.Out.Host = p.In.Host
 	p.SetXForwarded()
 }

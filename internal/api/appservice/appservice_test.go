@@ -58,7 +58,7 @@ func at(t *testing.T, app http.Handler) sites {
 
 func get(t *testing.T, door *httptest.Server, host string) (int, http.Header, string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, door.URL+"/a%2Fb?c=d", nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, door.URL+"/a%2Fb?c=d;e&f=100%", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestRequestReachesTheContainer(t *testing.T) {
 	})))
 	status, _, body := get(t, door, "shop.azurewebsites.fairlead.localhost:8443")
 	const host = "shop.azurewebsites.fairlead.localhost:8443"
-	if want := host + " /a%2Fb?c=d 127.0.0.1 " + host + " http"; status != http.StatusTeapot || body != want {
+	if want := host + " /a%2Fb?c=d;e&f=100% 127.0.0.1 " + host + " http"; status != http.StatusTeapot || body != want {
 		t.Errorf("%d %q, want %q", status, body, want)
 	}
 }
