@@ -154,7 +154,7 @@ func (h *Handler) patchContainerGroup(ctx context.Context, c *call, t *armType) 
 	if err := c.decode(&e); err != nil {
 		return nil, err
 	}
-	if e.Properties != nil || e.Identity != nil {
+	if text := string(e.Properties); text != "" && text != "null" && text != "{}" || e.Identity != nil {
 		return nil, fault.New(fault.Invalid, "InvalidRequestContent", "A PATCH of a container group changes its tags only; use PUT for anything else.").WithTarget("properties")
 	}
 	if e.Tags != nil {

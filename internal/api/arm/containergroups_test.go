@@ -58,7 +58,7 @@ func TestContainerGroupLife(t *testing.T) {
 	if err != nil || again.Credentials[0].Password != g.Credentials[0].Password || again.Containers[0].Env[1].Secure != g.Containers[0].Env[1].Secure {
 		t.Errorf("after the round trip: %+v, %v", again, err)
 	}
-	w.want(http.StatusOK, "PATCH", groups+"g1", `{"tags":{"x":"y"}}`)
+	w.want(http.StatusOK, "PATCH", groups+"g1", `{"tags":{"x":"y"},"properties":null,"identity":null}`)
 	w.want(http.StatusBadRequest, "PATCH", groups+"g1", `{"properties":{"restartPolicy":"Never"}}`)
 	w.want(http.StatusNoContent, "POST", groups+"g1/stop", "")
 	if s := w.want(http.StatusOK, "GET", groups+"g1", ""); s.text("properties.instanceView.state") != "Stopped" || s.text("tags.x") != "y" {

@@ -17,12 +17,12 @@ import (
 
 // envelope is what every resource's body has in common.
 type envelope struct {
-	Location   string            `json:"location"`
-	Kind       string            `json:"kind"`
-	Tags       map[string]string `json:"tags"`
-	SKU        json.RawMessage   `json:"sku"`
-	Identity   *identityBlock    `json:"identity"`
-	Properties json.RawMessage   `json:"properties"`
+	Location   string            `json:"location,omitempty"`
+	Kind       string            `json:"kind,omitempty"`
+	Tags       map[string]string `json:"tags,omitempty"`
+	SKU        json.RawMessage   `json:"sku,omitempty"`
+	Identity   *identityBlock    `json:"identity,omitempty"`
+	Properties json.RawMessage   `json:"properties,omitempty"`
 }
 
 // identityBlock is the managed identity block as clients write and read it.

@@ -113,6 +113,7 @@ func TestSiteConfiguration(t *testing.T) {
 		t.Error(a.raw)
 	}
 	w.want(http.StatusOK, "PUT", sites+"hello/config/logs", `{"properties":{"httpLogs":{}}}`)
+	w.want(http.StatusOK, "PATCH", sites+"hello", `{"tags":{"a":"b"}}`, "x-fairlead-strict: true") // knows nothing of them
 	if a := w.want(http.StatusOK, "GET", sites+"hello/config/logs", ""); a.at("properties.httpLogs") == nil || a.at("properties.applicationLogs") != nil {
 		t.Error(a.raw)
 	}

@@ -367,3 +367,20 @@ func TestSystemIdentityComesAndGoesWithItsResource(t *testing.T) {
 		t.Error("the principal outlives its resource")
 	}
 }
+
+// TestPatchKnowsAllThatIsStored: what a PATCH is merged into holds nothing that the type does not know.
+func TestPatchKnowsAllThatIsStored(t *testing.T) {
+	w := newWorld(t)
+	w.group()
+	const located = `{"location":"westus2"}`
+	w.want(http.StatusCreated, "PUT", registries+"myacr", located)
+	w.want(http.StatusCreated, "PUT", identities+"web-id", located)
+	w.want(http.StatusOK, "PUT", plans+"plan", located)
+	w.want(http.StatusOK, "PUT", sites+"hello", siteBody("plan", ""))
+	w.finish(w.want(http.StatusCreated, "PUT", groups+"g1", minimal))
+	for _, path := range []string{group, registries + "myacr", identities + "web-id", plans + "plan", sites + "hello", groups + "g1"} {
+		if a := w.want(http.StatusOK, "PATCH", path, `{"tags":{"a":"b"}}`, "x-fairlead-strict: true"); a.text("tags.a") != "b" {
+			t.Error(a.raw)
+		}
+	}
+}

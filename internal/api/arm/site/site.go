@@ -32,18 +32,13 @@ const (
 
 // Site is what is kept of a web app.
 type Site struct {
-	Public
-	Settings    map[string]secret.Text // app settings
-	Connections map[string]Connection  // connection strings
-}
-
-// Public is the part that a GET may show.
-type Public struct {
 	Given
-	Other map[string]json.RawMessage `json:"configs,omitempty"` // config/logs and others that have no effect here
+	Settings    map[string]secret.Text     // app settings
+	Connections map[string]Connection      // connection strings
+	Other       map[string]json.RawMessage // config/logs and others that have no effect here
 }
 
-// Given is what a PUT says of a site, secrets left out.
+// Given is what a PUT says of a site, secrets left out: the part that a GET may show, and that a PATCH is merged into.
 type Given struct {
 	Plan        string                     `json:"serverFarmId,omitempty"` // resource id; "" when it has none
 	HTTPSOnly   *bool                      `json:"httpsOnly,omitempty"`
@@ -67,6 +62,7 @@ var settingName = regexp.MustCompile(`^[A-Za-z0-9_.:/()-]{1,256}$`)
 type sealed struct {
 	Settings    map[string]string           `json:"settings"`
 	Connections map[string]sealedConnection `json:"connections"`
+	Other       map[string]json.RawMessage  `json:"configs,omitempty"`
 }
 
 type sealedConnection struct {
@@ -77,7 +73,7 @@ type sealedConnection struct {
 // Read gives the site from its two stored parts; plain is nil for one that has no secrets.
 func Read(public json.RawMessage, plain []byte) (Site, error) {
 	s := Site{Settings: map[string]secret.Text{}, Connections: map[string]Connection{}}
-	if err := json.Unmarshal(public, &s.Public); err != nil {
+	if err := json.Unmarshal(public, &s.Given); err != nil {
 		return s, fmt.Errorf("reading a stored site: %w", err)
 	}
 	if plain == nil {
@@ -93,19 +89,20 @@ func Read(public json.RawMessage, plain []byte) (Site, error) {
 	for name, c := range in.Connections {
 		s.Connections[name] = Connection{secret.New(c.Value), c.Type}
 	}
+	s.Other = in.Other
 	return s, nil
 }
 
 // Write gives the two parts to be stored; plain is to be sealed.
 func (s Site) Write() (public json.RawMessage, plain []byte, err error) {
-	out := sealed{map[string]string{}, map[string]sealedConnection{}}
+	out := sealed{map[string]string{}, map[string]sealedConnection{}, s.Other}
 	for name, v := range s.Settings {
 		out.Settings[name] = v.Reveal()
 	}
 	for name, c := range s.Connections {
 		out.Connections[name] = sealedConnection{c.Value.Reveal(), c.Type}
 	}
-	if public, err = json.Marshal(s.Public); err != nil {
+	if public, err = json.Marshal(s.Given); err != nil {
 		return nil, nil, err
 	}
 	plain, err = json.Marshal(out)
