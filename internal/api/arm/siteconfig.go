@@ -157,6 +157,8 @@ func configBody(name string) schema.Field {
 		properties = schema.MapOf("properties", schema.Obj("", schema.Texts("value", "type")))
 	case "azurestorageaccounts":
 		properties = schema.Refused("properties")
+	case "logs":
+		properties = site.Logs()
 	default:
 		properties.Kind = schema.Any
 	}

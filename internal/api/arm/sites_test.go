@@ -146,6 +146,7 @@ func TestGoldenSiteErrors(t *testing.T) {
 		{"port", "PUT", sites + "hello/config/appsettings", `{"properties":{"WEBSITES_PORT":"http"}}`},
 		{"setting-name", "PUT", sites + "hello/config/appsettings", `{"properties":{"A=B":"c"}}`},
 		{"setting-type", "PUT", sites + "hello/config/appsettings", `{"properties":{"A":1}}`},
+		{"logs-elsewhere", "PUT", sites + "hello/config/logs", `{"properties":{"httpLogs":{"azureBlobStorage":{"sasUrl":"https://x.example/?sig=hidden","enabled":true}}}}`},
 		{"config-unknown", "GET", sites + "hello/config/nothing", ""},
 		{"settings-get", "GET", sites + "hello/config/appsettings", ""},
 		{"typo", "PATCH", sites + "hello/config/web", `{"properties":{"acrUseManagedIdentityCred":true}}`},

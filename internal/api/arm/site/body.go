@@ -42,6 +42,17 @@ func Config() schema.Field {
 		})
 }
 
+// Logs gives the properties of config/logs. Logs go to no storage account here, and the URL of one holds a secret.
+func Logs() schema.Field {
+	account := func(name string) schema.Field {
+		return schema.Obj(name, schema.Absents("sasUrl"), schema.Anys("level", "enabled", "retentionInDays"))
+	}
+	return schema.Obj("properties", schema.Anys("failedRequestsTracing", "detailedErrorMessages"), []schema.Field{
+		schema.Obj("applicationLogs", schema.Anys("fileSystem"), []schema.Field{account("azureBlobStorage"), account("azureTableStorage")}),
+		schema.Obj("httpLogs", schema.Anys("fileSystem"), []schema.Field{account("azureBlobStorage")}),
+	})
+}
+
 // form is the JSON form of a field of siteConfig that is kept and shown as it was given.
 type form uint8
 
