@@ -112,6 +112,7 @@ func TestExecRefusals(t *testing.T) {
 		w.want(http.StatusBadRequest, "POST", exec, body)
 	}
 	w.want(http.StatusNotFound, "POST", groups+"nothing/containers/app/exec", `{"command":"a"}`)
+	w.want(http.StatusNotFound, "POST", groups+"g1/containers/nothing/exec", `{"command":"a"}`)
 	// A wrong password ends the session, and the right one comes too late then.
 	asked := w.want(http.StatusOK, "POST", exec, `{"command":"a"}`)
 	conn, err := w.dial(asked)
@@ -133,6 +134,10 @@ func TestExecRefusals(t *testing.T) {
 	w.write(conn, websocket.MessageText, asked.text("password"))
 	if _, reason := w.read(conn); !strings.Contains(reason, "cannot") {
 		t.Error(reason)
+	}
+	w.want(http.StatusNoContent, "POST", groups+"g1/stop", "")
+	if a := w.want(http.StatusConflict, "POST", exec, `{"command":"a"}`); a.code() != "ContainerNotRunning" {
+		t.Error(a.raw)
 	}
 	if a := w.as("", "GET", "/exec/unknown", ""); a.status != http.StatusNotFound {
 		t.Errorf("an unknown session: %d", a.status)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -183,6 +184,9 @@ func (h *Handler) exec(ctx context.Context, c *call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := h.mayExec(ctx, id, name); err != nil {
+		return nil, err
+	}
 	var body execBody
 	if err := c.decode(&body); err != nil {
 		return nil, err
@@ -208,4 +212,20 @@ func (h *Handler) exec(ctx context.Context, c *call) (*reply, error) {
 	}
 	uri := "wss://" + strings.TrimPrefix(c.origin(), "https://") + "/exec/" + session
 	return ok(map[string]string{"webSocketUri": uri, "password": password.Reveal()})
+}
+
+// mayExec refuses a container that is not there or does not run: a socket has few words for it.
+func (h *Handler) mayExec(ctx context.Context, id resource.ID, name string) error {
+	s, err := h.Workloads.Status(ctx, id)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(s.Containers, func(c run.ContainerStatus) bool { return c.Name == name })
+	switch {
+	case i < 0:
+		return run.ErrContainerUnknown.WithMessage("The container '%.80s' was not found in '%s'.", name, id.Name())
+	case s.Containers[i].Current.State != run.Running:
+		return run.ErrNotRunning.WithMessage("The container '%s' does not run: nothing can be executed in it.", name)
+	}
+	return nil
 }
