@@ -21,8 +21,9 @@ const (
 
 // LogOptions says which part of a log is wanted.
 type LogOptions struct {
-	Tail   int  // that many last lines; 0 is all
-	Follow bool // go on with what is written until the container has ended for good
+	Tail   int   // that many last lines; 0 is all
+	Most   int64 // that many last bytes, as it stands now; 0 is all
+	Follow bool  // go on with what is written until the container has ended for good
 }
 
 // logDir gives the folder of the workload's logs.
@@ -56,7 +57,7 @@ func (s *Service) Logs(ctx context.Context, id resource.ID, container string, op
 	if _, err := o.shownContainer(container); err != nil {
 		return nil, err
 	}
-	file, err := openTail(o.logPath(container), opts.Tail)
+	file, err := openTail(o.logPath(container), opts)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +71,8 @@ func (s *Service) Logs(ctx context.Context, id resource.ID, container string, op
 	return &follower{ctx: ctx, cancel: cancel, owner: o, container: container, file: file}, nil
 }
 
-// openTail opens a log at the beginning of its last lines; nil when there is none yet.
-func openTail(path string, lines int) (*os.File, error) {
+// openTail opens a log at the beginning of its last lines or bytes; nil when there is none yet.
+func openTail(path string, opts LogOptions) (*os.File, error) {
 	file, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -79,39 +80,40 @@ func openTail(path string, lines int) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if lines > 0 {
-		if err := seekTail(file, lines); err != nil {
-			return nil, errors.Join(err, file.Close())
-		}
+	if err := seekTail(file, opts); err != nil {
+		return nil, errors.Join(err, file.Close())
 	}
 	return file, nil
 }
 
-// seekTail puts f behind the line break before its last lines; a line without a break at the end counts as one.
-func seekTail(f *os.File, lines int) error {
-	at, err := f.Seek(0, io.SeekEnd)
+// seekTail puts f behind the line break before its last lines, or where its last bytes begin if that is nearer; a line
+// without a break at the end counts as one.
+func seekTail(f *os.File, opts LogOptions) error {
+	end, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
 	}
-	end := at
+	first, lines := int64(0), opts.Tail
+	if opts.Most > 0 {
+		first = max(0, end-opts.Most)
+	}
 	block := make([]byte, 32<<10)
-	for at > 0 {
-		n := min(int64(len(block)), at)
+	for at := end; lines > 0 && at > first; {
+		n := min(int64(len(block)), at-first)
 		at -= n
 		if _, err := f.ReadAt(block[:n], at); err != nil {
 			return err
 		}
-		for i := n - 1; i >= 0; i-- {
+		for i := n - 1; i >= 0 && lines > 0; i-- {
 			if block[i] != '\n' || at+i == end-1 {
 				continue
 			}
 			if lines--; lines == 0 {
-				_, err := f.Seek(at+i+1, io.SeekStart)
-				return err
+				first = at + i + 1
 			}
 		}
 	}
-	_, err = f.Seek(0, io.SeekStart)
+	_, err = f.Seek(first, io.SeekStart)
 	return err
 }
 

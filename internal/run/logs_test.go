@@ -38,9 +38,10 @@ func TestLogs(t *testing.T) {
 	simulate(t, func(w *world) {
 		g := group("one", run.Always)
 		w.put(g)
+		most := int64(0)
 		read := func(tail int) string {
 			t.Helper()
-			r := w.logs(w.t.Context(), g, run.LogOptions{Tail: tail})
+			r := w.logs(w.t.Context(), g, run.LogOptions{Tail: tail, Most: most})
 			defer r.Close()
 			b, err := io.ReadAll(r)
 			if err != nil {
@@ -63,6 +64,21 @@ func TestLogs(t *testing.T) {
 		w.write("\n" + strings.Repeat(strings.Repeat("x", 99)+"\n", 1000)) // beyond one block
 		if got := read(500); got != strings.Repeat(strings.Repeat("x", 99)+"\n", 500) {
 			t.Errorf("tail 500: %d bytes", len(got))
+		}
+		if err := os.Truncate(w.machine.starts[0].LogPath, 1<<34); err != nil { // too long to be read through
+			t.Fatal(err)
+		}
+		w.write("one\ntwo\n")
+		most = 70000
+		for tail, want := range map[int]string{1: "two\n", 2: "one\ntwo\n"} {
+			if got := read(tail); strings.TrimLeft(got, "\x00") != want {
+				t.Errorf("tail %d: %q", tail, got)
+			}
+		}
+		for _, tail := range []int{0, 3} {
+			if got := read(tail); len(got) != 70000 || !strings.HasSuffix(got, "\x00one\ntwo\n") {
+				t.Errorf("tail %d: %d bytes of the last 70000", tail, len(got))
+			}
 		}
 	})
 }

@@ -218,6 +218,17 @@ func TestLogs(t *testing.T) {
 			t.Errorf("%q: %q", query, got.text("content"))
 		}
 	}
+	w.node.set(func(n *node) {
+		n.onStart = func(s run.ContainerSpec) {
+			if err := os.WriteFile(s.LogPath, []byte("early"+strings.Repeat("late", maxLog/4)), 0o600); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	w.finish(w.want(http.StatusCreated, "PUT", groups+"g2", minimal))
+	if got := w.want(http.StatusOK, "GET", groups+"g2/containers/app/logs", "").text("content"); len(got) != maxLog || strings.Contains(got, "early") {
+		t.Errorf("%d bytes of a long log, want its last %d", len(got), maxLog)
+	}
 	w.want(http.StatusBadRequest, "GET", groups+"g1/containers/app/logs"+version+"&tail=x", "")
 	w.want(http.StatusNotFound, "GET", groups+"g1/containers/nothing/logs", "")
 	w.want(http.StatusNotFound, "GET", groups+"nothing/containers/app/logs", "")

@@ -130,7 +130,7 @@ func (h *Handler) logs(ctx context.Context, c *call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	var options run.LogOptions
+	options := run.LogOptions{Most: maxLog}
 	if tail := c.query["tail"]; tail != "" {
 		if options.Tail, err = strconv.Atoi(tail); err != nil || options.Tail < 1 {
 			return nil, errPage.WithMessage("The value '%.40s' of tail is invalid: it is a number from 1 on.", tail).WithTarget("tail")
@@ -141,29 +141,11 @@ func (h *Handler) logs(ctx context.Context, c *call) (*reply, error) {
 		return nil, err
 	}
 	defer stream.Close()
-	content, err := lastOf(stream, maxLog)
+	content, err := io.ReadAll(io.LimitReader(stream, maxLog)) // not what is written meanwhile
 	if err != nil {
 		return nil, err
 	}
-	return ok(map[string]string{"content": strings.ToValidUTF8(content, "\uFFFD")})
-}
-
-// lastOf reads a stream to its end and gives the last n bytes.
-func lastOf(r io.Reader, n int) (string, error) {
-	var kept []byte
-	buffer := make([]byte, 64<<10)
-	for {
-		got, err := r.Read(buffer)
-		if kept = append(kept, buffer[:got]...); len(kept) > 2*n {
-			kept = append(kept[:0], kept[len(kept)-n:]...)
-		}
-		if errors.Is(err, io.EOF) {
-			return string(kept[max(0, len(kept)-n):]), nil
-		}
-		if err != nil {
-			return "", err
-		}
-	}
+	return ok(map[string]string{"content": strings.ToValidUTF8(string(content), "\uFFFD")})
 }
 
 // execBody is what a client wants to be run. Arguments and Terminal are Fairlead's own: Azure has one text, and a
