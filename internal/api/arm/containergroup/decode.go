@@ -20,7 +20,7 @@ const (
 	maxVariables  = 1000
 	maxImage      = 1024 // characters of an image's name
 	defaultCPU    = 1.0  // cores
-	defaultMemory = 1.5  // 10^9 bytes
+	defaultMemory = 1.5  // GiB
 	minMemory     = 0.004
 	maxCPU        = 4096.0
 	maxMemory     = 1e6
