@@ -103,6 +103,25 @@ func TestOrphansAreEnded(t *testing.T) {
 	})
 }
 
+func TestOrphanThatStaysHindersNobody(t *testing.T) {
+	simulate(t, func(w *world) {
+		lost, kept := group("lost", run.Always), group("kept", run.Always)
+		kept.Containers[0].Name = "kept"
+		w.put(lost)
+		w.put(kept)
+		w.reboot(func() {
+			if err := w.store.DeleteWorkload(context.Background(), lost.ID); err != nil {
+				t.Fatal(err)
+			}
+			w.machine.removeErr = func() error { return fault.New(fault.Unavailable, "STUCK", "stuck") }
+		})
+		w.expect(kept, run.ProvisioningSucceeded, run.StateRunning, run.Running)
+		w.machine.set(func() { w.machine.removeErr = nil })
+		w.put(lost) // in spite of what is in its place
+		w.expect(lost, run.ProvisioningSucceeded, run.StateRunning, run.Running)
+	})
+}
+
 // TestStartThatWasCutShort kills the Service between the start of a container and the record of it.
 func TestStartThatWasCutShort(t *testing.T) {
 	simulate(t, func(w *world) {

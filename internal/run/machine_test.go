@@ -28,6 +28,7 @@ type machine struct {
 	starts     []run.ContainerSpec
 	startErr   func(run.ContainerSpec) error // nil starts
 	stopErr    func() error                  // nil stops
+	removeErr  func() error                  // nil removes
 	exec       func(context.Context, string, run.ExecSpec) (int, error)
 	// startedHook runs behind a start, before its caller knows of it.
 	startedHook func(context.Context)
@@ -153,6 +154,11 @@ func (m *machine) stop(_ context.Context, id string, _ time.Duration) error {
 }
 
 func (m *machine) remove(_ context.Context, id string) error {
+	if m.removeErr != nil {
+		if err := m.removeErr(); err != nil {
+			return err
+		}
+	}
 	if p := m.containers[id]; p != nil && p.running {
 		m.end(p, 137, false)
 	}

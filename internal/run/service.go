@@ -61,6 +61,7 @@ type Service struct {
 	ready chan struct{} // closed when everything is adopted
 	done  chan struct{} // closed when Run ends
 	spawn chan *owner
+	left  observation // orphans that could not be ended; written before ready is closed
 
 	mu     sync.Mutex
 	owners map[string]*owner // by groupHash
@@ -127,7 +128,8 @@ func (s *Service) adopt(ctx context.Context) error {
 		o.publish()
 		s.owners[groupHash(o.id.Key())] = o
 	}
-	return s.endOrphans(ctx, have)
+	s.endOrphans(ctx, have)
+	return ctx.Err()
 }
 
 // load makes the owner of a stored workload.
@@ -154,24 +156,31 @@ func (s *Service) observe(ctx context.Context) (observation, error) {
 	return observation{containers, sandboxes}, nil
 }
 
-// endOrphans ends what no stored workload knows: the rest of one whose deletion was cut short behind its last step.
-func (s *Service) endOrphans(ctx context.Context, have observation) error {
-	orphan := func(id string) bool { return s.owners[hashOf(id)] == nil }
+// endOrphans ends what no stored workload knows: the rest of one whose deletion was cut short behind its last step. What
+// cannot be ended hinders nobody but the next workload of that id, which ends it before it begins.
+func (s *Service) endOrphans(ctx context.Context, have observation) {
+	stuck := map[string]bool{}
+	end := func(id string, remove func(context.Context, string) error) (left bool) {
+		if s.owners[hashOf(id)] != nil {
+			return false
+		}
+		err := cmp.Or(remove(ctx, id), ctx.Err())
+		if err != nil && ctx.Err() == nil {
+			s.cfg.Log.ErrorContext(ctx, "what belongs to no workload cannot be removed", "id", id, "error", err)
+		}
+		return err != nil
+	}
 	for _, c := range have.containers {
-		if orphan(c.ID) {
-			if err := s.cfg.Runtime.Remove(ctx, c.ID); err != nil {
-				return fmt.Errorf("removing container %s, which belongs to no workload: %w", c.ID, err)
-			}
+		if end(c.ID, s.cfg.Runtime.Remove) {
+			stuck[hashOf(c.ID)] = true
+			s.left.containers = append(s.left.containers, c)
 		}
 	}
 	for _, b := range have.sandboxes {
-		if orphan(b.ID) {
-			if err := s.cfg.Runtime.RemoveSandbox(ctx, b.ID); err != nil {
-				return fmt.Errorf("removing sandbox %s, which belongs to no workload: %w", b.ID, err)
-			}
+		if stuck[b.ID] || end(b.ID, s.cfg.Runtime.RemoveSandbox) {
+			s.left.sandboxes = append(s.left.sandboxes, b)
 		}
 	}
-	return nil
 }
 
 // hashOf gives the part of a runtime id that names the workload.
@@ -260,6 +269,7 @@ func (s *Service) findOrMake(ctx context.Context, id resource.ID) (*owner, error
 	o, found := s.owners[groupHash(id.Key())]
 	if !found {
 		o = newOwner(s, id)
+		o.adopt(s.left)
 		s.owners[groupHash(id.Key())] = o
 	}
 	s.mu.Unlock()
