@@ -8,22 +8,17 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
 	"fairlead.dev/internal/resource"
 )
 
-// Limits on a container's log.
-const (
-	logMost  = 64 << 20               // bytes; checked at each start, what was before is kept once as ".1"
-	logEvery = 200 * time.Millisecond // between looks at a log that is followed
-)
+// logMost is the most bytes of a container's log; checked at each start, what was before is kept once as ".1".
+const logMost = 64 << 20
 
 // LogOptions says which part of a log is wanted.
 type LogOptions struct {
-	Tail   int   // that many last lines; 0 is all
-	Most   int64 // that many last bytes, as it stands now; 0 is all
-	Follow bool  // go on with what is written until the container has ended for good
+	Tail int   // that many last lines; 0 is all
+	Most int64 // that many last bytes, as it stands now; 0 is all
 }
 
 // logDir gives the folder of the workload's logs.
@@ -47,8 +42,7 @@ func (o *owner) prepareLog(container string) (string, error) {
 	return path, nil
 }
 
-// Logs gives what a container has written, over its restarts; nothing before it has. The reader ends with ctx.
-// ErrNotFound, ErrContainerUnknown.
+// Logs gives what a container has written, over its restarts; nothing before it has. ErrNotFound, ErrContainerUnknown.
 func (s *Service) Logs(ctx context.Context, id resource.ID, container string, opts LogOptions) (io.ReadCloser, error) {
 	o, err := s.find(ctx, id)
 	if err != nil {
@@ -58,17 +52,13 @@ func (s *Service) Logs(ctx context.Context, id resource.ID, container string, op
 		return nil, err
 	}
 	file, err := openTail(o.logPath(container), opts)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case file == nil:
+		return io.NopCloser(bytes.NewReader(nil)), nil
 	}
-	if !opts.Follow {
-		if file == nil {
-			return io.NopCloser(bytes.NewReader(nil)), nil
-		}
-		return file, nil
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	return &follower{ctx: ctx, cancel: cancel, owner: o, container: container, file: file}, nil
+	return file, nil
 }
 
 // openTail opens a log at the beginning of its last lines or bytes; nil when there is none yet.
@@ -115,82 +105,4 @@ func seekTail(f *os.File, opts LogOptions) error {
 	}
 	_, err = f.Seek(first, io.SeekStart)
 	return err
-}
-
-// follower reads a log that grows.
-type follower struct {
-	ctx       context.Context //nolint:containedctx // io.Reader has no place for one
-	cancel    context.CancelFunc
-	owner     *owner
-	container string
-	file      *os.File // nil until there is one
-}
-
-func (f *follower) Read(p []byte) (int, error) {
-	for {
-		ended := f.ended() // asked before reading: what was written before the end is read
-		n, err := f.read(p)
-		switch {
-		case n > 0 || err != nil:
-			return n, err
-		case ended:
-			return 0, io.EOF
-		}
-		select {
-		case <-f.ctx.Done():
-			return 0, io.EOF
-		case <-f.owner.ended:
-		case <-time.After(logEvery):
-		}
-	}
-}
-
-// read reads what there is, from a new file when the old one was set aside; 0 for nothing.
-func (f *follower) read(p []byte) (int, error) {
-	if f.file != nil {
-		if n, err := f.file.Read(p); n > 0 || !errors.Is(err, io.EOF) {
-			return n, err
-		}
-	}
-	next, err := os.Open(f.owner.logPath(f.container))
-	if err != nil {
-		return 0, nil //nolint:nilerr // not there yet, or not any more
-	}
-	if f.file != nil {
-		if sameFile(f.file, next) {
-			return 0, next.Close()
-		}
-		_ = f.file.Close()
-	}
-	f.file = next
-	n, err := next.Read(p)
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return n, err
-}
-
-func sameFile(a, b *os.File) bool {
-	x, errX := a.Stat()
-	y, errY := b.Stat()
-	return errX == nil && errY == nil && os.SameFile(x, y)
-}
-
-// ended reports whether nothing more will be written.
-func (f *follower) ended() bool {
-	select {
-	case <-f.owner.ended:
-		return true
-	default:
-	}
-	c, err := f.owner.shownContainer(f.container)
-	return err != nil || c.Current.State == Terminated
-}
-
-func (f *follower) Close() error {
-	f.cancel()
-	if f.file == nil {
-		return nil
-	}
-	return f.file.Close()
 }

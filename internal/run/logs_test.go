@@ -1,13 +1,10 @@
 package run_test
 
 import (
-	"bufio"
-	"context"
 	"io"
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"fairlead.dev/internal/run"
 )
@@ -25,9 +22,9 @@ func (w *world) write(text string) {
 	}
 }
 
-func (w *world) logs(ctx context.Context, g run.Group, opts run.LogOptions) io.ReadCloser {
+func (w *world) logs(g run.Group, opts run.LogOptions) io.ReadCloser {
 	w.t.Helper()
-	r, err := w.Logs(ctx, g.ID, "main", opts)
+	r, err := w.Logs(w.t.Context(), g.ID, "main", opts)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -41,7 +38,7 @@ func TestLogs(t *testing.T) {
 		most := int64(0)
 		read := func(tail int) string {
 			t.Helper()
-			r := w.logs(w.t.Context(), g, run.LogOptions{Tail: tail, Most: most})
+			r := w.logs(g, run.LogOptions{Tail: tail, Most: most})
 			defer r.Close()
 			b, err := io.ReadAll(r)
 			if err != nil {
@@ -99,59 +96,6 @@ func TestFullLogIsSetAside(t *testing.T) {
 		}
 		if _, err := os.Stat(path); !os.IsNotExist(err) {
 			t.Errorf("the full log goes on: %v", err)
-		}
-	})
-}
-
-func TestFollowedLog(t *testing.T) {
-	simulate(t, func(w *world) {
-		g := group("one", run.OnFailure)
-		w.put(g)
-		r := w.logs(w.t.Context(), g, run.LogOptions{Follow: true})
-		defer r.Close()
-		lines := bufio.NewScanner(r)
-		next := func(want string) {
-			t.Helper()
-			if !lines.Scan() || lines.Text() != want {
-				t.Fatalf("got %q, want %q", lines.Text(), want)
-			}
-		}
-		time.AfterFunc(time.Minute, func() { w.write("late\n") })
-		next("late")
-		w.machine.exit("main", 1, false)
-		w.pass(0)
-		w.write("again\n") // over a restart
-		next("again")
-		time.AfterFunc(time.Minute, func() {
-			w.write("last\n")
-			w.machine.exit("main", 0, false)
-		})
-		next("last")
-		if lines.Scan() {
-			t.Errorf("%q behind the end", lines.Text())
-		}
-	})
-}
-
-func TestFollowedLogEndsWithItsReader(t *testing.T) {
-	simulate(t, func(w *world) {
-		g := group("one", run.Always)
-		w.put(g)
-		for name, end := range map[string]func(){
-			"the reader goes away":    func() {},
-			"the workload is deleted": func() { _ = w.Delete(w.t.Context(), g.ID) },
-		} {
-			ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
-			defer cancel()
-			r := w.logs(ctx, g, run.LogOptions{Follow: true})
-			end()
-			if b, err := io.ReadAll(r); err != nil || len(b) > 0 {
-				t.Errorf("%s: %q, %v", name, b, err)
-			}
-			if err := r.Close(); err != nil {
-				t.Error(err)
-			}
-			w.put(g)
 		}
 	})
 }
