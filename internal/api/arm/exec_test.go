@@ -10,6 +10,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"fairlead.dev/internal/fault"
 	"fairlead.dev/internal/identity"
 	"fairlead.dev/internal/resource"
 	"fairlead.dev/internal/run"
@@ -141,6 +142,27 @@ func TestExecRefusals(t *testing.T) {
 	}
 	if a := w.as("", "GET", "/exec/unknown", ""); a.status != http.StatusNotFound {
 		t.Errorf("an unknown session: %d", a.status)
+	}
+}
+
+// TestExecReasonIsCutBetweenLetters has a command fail with more words than a closing frame holds.
+func TestExecReasonIsCutBetweenLetters(t *testing.T) {
+	w := newWorld(t)
+	w.group()
+	w.finish(w.want(http.StatusCreated, "PUT", groups+"g1", minimal))
+	w.node.set(func(n *node) {
+		n.exec = func(context.Context, run.ExecSpec) (int, error) {
+			return 0, fault.New(fault.Invalid, "COMMAND_INVALID", "x"+strings.Repeat("ä", 100))
+		}
+	})
+	asked := w.want(http.StatusOK, "POST", groups+"g1/containers/app/exec", `{"command":"a"}`)
+	conn, err := w.dial(asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write(conn, websocket.MessageText, asked.text("password"))
+	if _, reason := w.read(conn); reason != "x"+strings.Repeat("ä", 59) {
+		t.Errorf("%q", reason)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -153,13 +154,10 @@ func (s *Sessions) Serve(w http.ResponseWriter, r *http.Request, address string)
 	_ = conn.Close(websocket.StatusNormalClosure, fmt.Sprint(exitReason, code))
 }
 
-// reason gives an error as far as a closing frame holds it.
+// reason gives an error as far as a closing frame holds it; it must be valid UTF-8, also where it is cut.
 func reason(err error) string {
 	message := fault.From(err).Message
-	if len(message) > maxReason {
-		message = message[:maxReason]
-	}
-	return message
+	return strings.ToValidUTF8(message[:min(len(message), maxReason)], "")
 }
 
 // admitted reports whether the first frame is the password.
