@@ -167,7 +167,7 @@ func (h *Handler) holdScope(scope resource.ID) func() {
 	case group.IsZero():
 		return func() {}
 	case group.Equal(scope):
-		return h.locks.alone(scope)
+		return h.locks.alone(scope.Key())
 	default:
 		return h.locks.enter(group, scope)
 	}

@@ -73,9 +73,14 @@ func (h *Handler) prepareContainerGroup(ctx context.Context, p *put) (apply, err
 	}, nil
 }
 
-// checkLabel refuses a DNS name label that another group in the region has.
+// checkLabel refuses a DNS name label that another group in the region has, and lets none take a label there until the PUT
+// is done: neither the one that it asks for, nor the one that it gives up and has again when it fails.
 func (h *Handler) checkLabel(ctx context.Context, p *put, ip *run.IPAddress) error {
-	if ip == nil || ip.DNSNameLabel == "" {
+	asks := ip != nil && ip.DNSNameLabel != ""
+	if asks || p.old != nil && containergroup.DNSNameLabel(p.old.Properties) != "" {
+		p.letGo = h.locks.alone("labels in " + p.next.Location)
+	}
+	if !asks {
 		return nil
 	}
 	groups, err := h.Store.ListResources(ctx, resource.SubscriptionID(h.Subscription), containerGroupTypeName, "", 0)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"sigs.k8s.io/yaml"
@@ -200,6 +201,58 @@ func TestLabelsAreUniqueInARegion(t *testing.T) {
 		t.Error(a.raw)
 	}
 	w.want(http.StatusCreated, "PUT", groups+"g2", strings.Replace(body, "westus2", "eastus", 1))
+}
+
+// slowStore has PUTs of one resource wait before they are stored.
+type slowStore struct {
+	resource.Store
+	name    string
+	reached chan struct{} // closed when it waits
+	goOn    chan struct{}
+}
+
+func (s *slowStore) PutResource(ctx context.Context, r resource.Resource, match string) (resource.Resource, bool, error) {
+	if r.ID.Name() == s.name {
+		close(s.reached)
+		<-s.goOn
+	}
+	return s.Store.PutResource(ctx, r, match)
+}
+
+// TestLabelIsTakenOnceOfTwoAtATime has a second group ask for a label while the first, which was found to be free to have
+// it, is not stored yet.
+func TestLabelIsTakenOnceOfTwoAtATime(t *testing.T) {
+	w := newWorld(t)
+	w.group()
+	slow := &slowStore{Store: w.h.Store, name: "g1", reached: make(chan struct{}), goOn: make(chan struct{})}
+	w.h.Store = slow
+	goOn := sync.OnceFunc(func() { close(slow.goOn) })
+	defer goOn()
+	body := container("", `,"ipAddress":{"type":"Public","ports":[{"port":80}],"dnsNameLabel":"hello"}`)
+	put := func(name string) <-chan answer {
+		out := make(chan answer, 1)
+		go func() {
+			defer close(out)
+			out <- w.do("PUT", groups+name, body)
+		}()
+		return out
+	}
+	first := put("g1")
+	<-slow.reached
+	second := put("g2")
+	w.eventually("the second waits for the first, or is answered", func() bool {
+		w.h.locks.mu.Lock()
+		defer w.h.locks.mu.Unlock()
+		l := w.h.locks.held["labels in westus2"]
+		return len(second) > 0 || l != nil && l.users == 2
+	})
+	goOn()
+	if a := <-first; a.status != http.StatusCreated {
+		t.Errorf("the first: %d %s", a.status, a.raw)
+	}
+	if a := <-second; a.status != http.StatusConflict || a.code() != "DnsNameLabelNotAvailable" {
+		t.Errorf("the second: %d %s", a.status, a.raw)
+	}
 }
 
 func TestLogs(t *testing.T) {

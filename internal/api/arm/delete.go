@@ -159,7 +159,7 @@ func (h *Handler) destroy(ctx context.Context, id resource.ID) error {
 	if id.Is(groupTypeName) {
 		return h.destroyGroup(ctx, id)
 	}
-	defer h.locks.alone(id)()
+	defer h.locks.alone(id.Key())()
 	r, err := h.Store.Resource(ctx, id)
 	if errors.Is(err, resource.ErrNotFound) {
 		return nil
@@ -194,7 +194,8 @@ func (h *Handler) newOperation(c *call, kind resource.OperationKind, r resource.
 	return resource.Operation{ID: uuid.NewString(), Kind: kind, Resource: r.ID, Location: r.Location, Caller: c.who.ID(), Status: resource.InProgress}
 }
 
-// locks keeps two changes of one resource, or a change beneath a group and the group's closing, from interleaving.
+// locks keeps two changes of one resource, or a change beneath a group and the group's closing, from interleaving. A lock
+// that is no resource's is taken last.
 type locks struct {
 	mu   sync.Mutex
 	held map[string]*lock
@@ -211,7 +212,7 @@ func newLocks() *locks { return &locks{held: map[string]*lock{}} }
 func (l *locks) enter(group, id resource.ID) func() {
 	shared, letGroup := l.grab(group.Key())
 	shared.RLock()
-	unlock := l.alone(id)
+	unlock := l.alone(id.Key())
 	return func() {
 		unlock()
 		shared.RUnlock()
@@ -219,9 +220,9 @@ func (l *locks) enter(group, id resource.ID) func() {
 	}
 }
 
-// alone takes id for one.
-func (l *locks) alone(id resource.ID) func() {
-	own, let := l.grab(id.Key())
+// alone takes what key names for one.
+func (l *locks) alone(key string) func() {
+	own, let := l.grab(key)
 	own.Lock()
 	return func() {
 		own.Unlock()

@@ -91,7 +91,7 @@ func (h *Handler) storeGroup(ctx context.Context, c *call, source func(*resource
 	if err := groupName.check(c.id.Name()); err != nil {
 		return nil, err
 	}
-	defer h.locks.alone(c.id)()
+	defer h.locks.alone(c.id.Key())()
 	p := &put{call: c}
 	var err error
 	if p.old, err = h.find(ctx, c.id); err != nil {
@@ -211,7 +211,7 @@ func (h *Handler) destroyGroup(ctx context.Context, id resource.ID) error {
 }
 
 func (h *Handler) markGroup(ctx context.Context, id resource.ID, properties string) (resource.Resource, error) {
-	defer h.locks.alone(id)()
+	defer h.locks.alone(id.Key())()
 	r, err := h.Store.Resource(ctx, id)
 	if err != nil {
 		return r, err

@@ -50,6 +50,7 @@ type put struct {
 	links []link             // resources that the body makes use of
 	// doomed is a failure that is certain: the resource is stored, so that it can be asked why, and its operation fails.
 	doomed *fault.Error
+	letGo  func() // of what prepare has locked; called at the end of the PUT
 }
 
 // link is the use of another resource, and the action which that takes.
@@ -144,6 +145,7 @@ func (h *Handler) put(ctx context.Context, c *call, t *armType, source func(old 
 	if err != nil {
 		return nil, err
 	}
+	defer func() { p.letGo() }()
 	do, err := t.prepare(ctx, p)
 	if err != nil {
 		return nil, err
@@ -196,7 +198,7 @@ func (h *Handler) begin(ctx context.Context, c *call, t *armType, source func(*r
 	if err != nil {
 		return nil, err
 	}
-	p := &put{call: c}
+	p := &put{call: c, letGo: func() {}}
 	if p.old, err = h.find(ctx, c.id); err != nil {
 		return nil, err
 	}
