@@ -277,3 +277,38 @@ func some[T any](t *rapid.T, g *rapid.Generator[T]) []T {
 	}
 	return s
 }
+
+// TestLateExitOfAnEarlierLife tells exits of containers that are long gone, after others have taken their names.
+func TestLateExitOfAnEarlierLife(t *testing.T) {
+	simulate(t, func(w *world) {
+		one, two := group("one", run.Always), group("one", run.Always)
+		two.Containers = append(two.Containers, run.Container{Name: strings.Repeat("side", 15), Image: "myacr.local/app:v1"})
+		w.put(two)
+		w.put(one)
+		w.put(two) // with another second one
+		if err := w.Delete(w.t.Context(), one.ID); err != nil {
+			t.Fatal(err)
+		}
+		w.put(two) // all anew
+		n := len(w.machine.starts)
+		for _, gone := range w.machine.starts[:n-2] {
+			w.machine.set(func() { w.machine.exits[0] <- run.Exit{ID: gone.ID, Code: 1, At: time.Now()} })
+			w.pass(0)
+		}
+		w.starts(n)
+		for _, c := range w.status(two).Containers {
+			if c.Current.State != run.Running || c.RestartCount != 0 {
+				t.Errorf("%s: %+v after %d restarts", c.Name, c.Current, c.RestartCount)
+			}
+		}
+		ids := map[string]bool{}
+		for _, s := range w.machine.starts {
+			ids[s.ID] = true
+		}
+		if len(ids) != n {
+			t.Errorf("%d ids for %d containers", len(ids), n)
+		}
+		w.reboot(func() {}) // and what runs is found by its id
+		w.starts(n)
+	})
+}

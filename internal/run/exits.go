@@ -33,7 +33,7 @@ func (o *owner) adopt(have observation) {
 		}
 	}
 	for _, c := range o.rec.Containers {
-		id := containerID(o.key, c.Name, c.Incarnation)
+		id := c.id(o.key)
 		seen, found := mine[id]
 		if c.Made {
 			delete(mine, id)
@@ -82,7 +82,7 @@ func (o *owner) adoptContainer(c *containerRecord, seen Observed, found bool) {
 func (o *owner) exited(e Exit) {
 	for _, c := range o.rec.Containers {
 		switch {
-		case containerID(o.key, c.Name, c.Incarnation) != e.ID:
+		case c.id(o.key) != e.ID:
 		case c.Made && c.Current.State == Running:
 			o.containerEnded(c, e)
 		case !c.Made && c.Current.State == Terminated && !c.Done: // we ended it, and now know how

@@ -120,6 +120,9 @@ func (m *machine) removeSandbox(_ context.Context, id string) error {
 }
 
 func (m *machine) start(ctx context.Context, spec run.ContainerSpec) (run.Started, error) {
+	if len(spec.ID) > 76 {
+		m.breach("container id %s is too long", spec.ID)
+	}
 	if !m.sandboxes[spec.Sandbox] {
 		m.breach("container %s started without its sandbox", spec.ID)
 	}

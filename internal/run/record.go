@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/google/uuid"
+
 	"fairlead.dev/internal/content"
 	"fairlead.dev/internal/pull"
 )
@@ -72,7 +74,8 @@ type containerRecord struct {
 	Name         string         `json:"name"`
 	Image        string         `json:"image"`
 	Digest       content.Digest `json:"digest,omitempty"`
-	Incarnation  int            `json:"incarnation"`    // the last one begun: part of the runtime id, never used twice
+	Life         string         `json:"life,omitempty"` // tells it from an earlier one of this name, whose exits may come late
+	Incarnation  int            `json:"incarnation"`    // the last one begun: part of the runtime id, never used twice in a life
 	Made         bool           `json:"made,omitempty"` // that one may exist in the runtime
 	RestartCount int            `json:"restartCount"`
 	Crashes      int            `json:"crashes,omitempty"` // exits in a row that count for the back-off
@@ -98,7 +101,7 @@ func (r *record) reshape(key string, g Group) {
 	old := r.Containers
 	r.Containers = nil
 	for _, c := range g.Containers {
-		have := &containerRecord{Name: c.Name, Current: State{State: Waiting}}
+		have := &containerRecord{Name: c.Name, Life: uuid.NewString()[:8], Current: State{State: Waiting}}
 		if i := slices.IndexFunc(old, func(o *containerRecord) bool { return o.Name == c.Name }); i >= 0 {
 			have = old[i]
 			old = slices.Delete(old, i, i+1)
@@ -108,7 +111,7 @@ func (r *record) reshape(key string, g Group) {
 	}
 	for _, c := range old {
 		if c.Made {
-			r.Leaving = append(r.Leaving, containerID(key, c.Name, c.Incarnation))
+			r.Leaving = append(r.Leaving, c.id(key))
 		}
 	}
 }
@@ -116,7 +119,7 @@ func (r *record) reshape(key string, g Group) {
 // discard marks the container's present incarnation to be ended.
 func (r *record) discard(key string, c *containerRecord) {
 	if c.Made {
-		r.Garbage = append(r.Garbage, containerID(key, c.Name, c.Incarnation))
+		r.Garbage = append(r.Garbage, c.id(key))
 		c.Made = false
 	}
 }
@@ -225,20 +228,26 @@ func (c *containerRecord) note(now time.Time, name, kind, message string) {
 	c.Events = note(c.Events, now, name, kind, message)
 }
 
+const hashLength = 16
+
 // groupHash gives what all runtime ids of the workload with this key begin with.
 func groupHash(key string) string {
 	sum := sha256.Sum256([]byte(key))
-	return hex.EncodeToString(sum[:8])
+	return hex.EncodeToString(sum[:hashLength/2])
 }
 
-// containerID gives the runtime id of one incarnation of a container: at most 76 characters, which is what runtimes allow.
-func containerID(key, name string, incarnation int) string {
-	const most = 48
+// hashOf gives the part of a runtime id that names the workload.
+func hashOf(id string) string { return id[:min(len(id), hashLength)] }
+
+// id gives the runtime id of the container's present incarnation: at most 76 characters, which is what runtimes allow.
+func (c *containerRecord) id(key string) string {
+	const most = 40
+	name := c.Name
 	if len(name) > most {
 		sum := sha256.Sum256([]byte(name))
 		name = name[:most-9] + "-" + hex.EncodeToString(sum[:4])
 	}
-	return groupHash(key) + "-" + name + "-" + strconv.Itoa(incarnation)
+	return groupHash(key) + c.Life + "-" + name + "-" + strconv.Itoa(c.Incarnation)
 }
 
 // sandboxID gives the runtime id of a workload's sandbox.

@@ -183,9 +183,6 @@ func (s *Service) endOrphans(ctx context.Context, have observation) {
 	}
 }
 
-// hashOf gives the part of a runtime id that names the workload.
-func hashOf(id string) string { hash, _, _ := strings.Cut(id, "-"); return hash }
-
 // dispatch hands exits to the owners. When the runtime's connection is lost it subscribes again and has every owner look
 // for itself.
 func (s *Service) dispatch(ctx context.Context, exits <-chan Exit) {

@@ -224,7 +224,7 @@ func (o *owner) containerSpec(c *containerRecord, image pull.Image) (ContainerSp
 		return ContainerSpec{}, err
 	}
 	spec := ContainerSpec{
-		ID: containerID(o.key, c.Name, c.Incarnation), Sandbox: sandboxID(o.key), Name: c.Name, Image: image,
+		ID: c.id(o.key), Sandbox: sandboxID(o.key), Name: c.Name, Image: image,
 		Command: want.Command, Hostname: hostname(o.id.Name()), CPU: want.CPU, MemoryBytes: memoryBytes(want), LogPath: path,
 	}
 	for _, e := range want.Env {

@@ -55,7 +55,7 @@ func (o *owner) snapshot() Status {
 		s.Containers = append(s.Containers, ContainerStatus{
 			Name: c.Name, Image: c.Image, Digest: c.Digest, RestartCount: c.RestartCount,
 			Current: clone(&c.Current), Previous: clone(c.Previous), Events: slices.Clone(c.Events),
-			id: containerID(o.key, c.Name, c.Incarnation), first: c.First, last: c.Last,
+			id: c.id(o.key), first: c.First, last: c.Last,
 		})
 	}
 	return s
