@@ -75,7 +75,7 @@ type ContainerSpec struct {
 	Hostname    string
 	CPU         float64 // cores; 0 is no limit
 	MemoryBytes int64   // 0 is no limit
-	LogPath     string  // file that standard output and error are appended to, byte for byte
+	LogPath     string  // file that standard output and error are appended to, byte for byte; it may be made shorter meanwhile
 }
 
 // Started is a container that was started.

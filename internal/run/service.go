@@ -28,6 +28,7 @@ type Config struct {
 	Log     *slog.Logger     // nil discards
 	Now     func() time.Time // nil is time.Now
 	LogDir  string           // holds a folder per workload
+	LogMost int64            // bytes of a container's log, and again of what was before; 0 is 64 MiB
 
 	Platform content.Platform // of this machine
 	// SameRegistry tells whether two hosts name one registry here; nil never.
@@ -40,6 +41,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
+	c.LogMost = cmp.Or(c.LogMost, logMost)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -61,6 +63,7 @@ type Service struct {
 	ready chan struct{} // closed when everything is adopted
 	done  chan struct{} // closed when Run ends
 	spawn chan *owner
+	logs  *logs
 	left  observation // orphans that could not be ended; written before ready is closed
 
 	mu     sync.Mutex
@@ -69,8 +72,9 @@ type Service struct {
 
 // NewService makes a Service; Run brings it to life.
 func NewService(cfg Config) *Service {
+	cfg = cfg.withDefaults()
 	return &Service{
-		cfg: cfg.withDefaults(), ready: make(chan struct{}), done: make(chan struct{}), spawn: make(chan *owner),
+		cfg: cfg, logs: &logs{dir: cfg.LogDir, most: cfg.LogMost}, ready: make(chan struct{}), done: make(chan struct{}), spawn: make(chan *owner),
 		owners: map[string]*owner{},
 	}
 }
@@ -98,6 +102,7 @@ func (s *Service) Run(ctx context.Context) error {
 		all.Go(func() { o.run(ctx) })
 	}
 	all.Go(func() { s.dispatch(ctx, exits) })
+	all.Go(func() { s.tendLogs(ctx) })
 	close(s.ready)
 	for {
 		select {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -98,7 +97,7 @@ func (o *owner) dropSandbox(ctx context.Context) error {
 
 // vanish forgets the workload, of which nothing is left in the runtime.
 func (o *owner) vanish(ctx context.Context) error {
-	if err := os.RemoveAll(o.logDir()); err != nil {
+	if err := o.svc.logs.remove(o.logDir()); err != nil {
 		return fmt.Errorf("removing logs: %w", err)
 	}
 	if err := o.cfg.Store.DeleteWorkload(ctx, o.id); err != nil {

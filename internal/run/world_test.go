@@ -32,6 +32,7 @@ type world struct {
 	machine *machine
 	puller  *registry
 	logDir  string
+	logMost int64
 	warm    http.RoundTripper
 	*run.Service
 	shutdown func()
@@ -75,7 +76,7 @@ func (w *world) boot() {
 	runtime, store := w.machine.runtime(), &mortal{Store: w.store}
 	w.Service = run.NewService(run.Config{
 		Store: store, Runtime: runtime, Execer: runtime, Puller: w.puller, Sealer: w.sealer,
-		Log: slog.New(slog.DiscardHandler), LogDir: w.logDir, Platform: content.Platform{OS: "linux", Architecture: "amd64"},
+		Log: slog.New(slog.DiscardHandler), LogDir: w.logDir, LogMost: w.logMost, Platform: content.Platform{OS: "linux", Architecture: "amd64"},
 		SameRegistry:  func(a, b string) bool { return a == "myacr.azurecr.io" && b == "myacr.local" },
 		AccessChanged: w.puller.changed, Warm: w.warm,
 	})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,6 +33,7 @@ func Runtime(t *testing.T, open func(t *testing.T) Machine) {
 		test func(*testing.T, *bench)
 	}{
 		{"a container runs and its end is told", runsAndEnds},
+		{"a log goes on where it was emptied", logEmptied},
 		{"each start has a fresh file system", fresh},
 		{"stop asks before it kills", stopAsks},
 		{"stop kills what does not listen", stopKills},
@@ -159,6 +161,28 @@ func runsAndEnds(t *testing.T, b *bench) {
 	b.remove("c")
 	// The two streams are two pipes: which is written first is not promised.
 	if got := b.log("c"); got != "hello\nerror\n" && got != "error\nhello\n" {
+		t.Errorf("log %q", got)
+	}
+}
+
+func logEmptied(t *testing.T, b *bench) {
+	b.start("c", "trap exit TERM; echo ready; echo ready >&2; while [ ! -e /more ]; do sleep 0.01; done; echo more; echo more >&2")
+	for end := time.Now().Add(patience); b.log("c") != "ready\nready\n"; <-time.After(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("log %q", b.log("c"))
+		}
+	}
+	if err := os.Truncate(filepath.Join(b.logs, "c.log"), 0); err != nil {
+		t.Fatal(err)
+	}
+	// The end of the container takes this command along, so how it ends is open.
+	_, err := b.Execer.Exec(t.Context(), "c", run.ExecSpec{Command: []string{"touch", "/more"}, Stdout: io.Discard, Stderr: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.exit("c")
+	b.remove("c")
+	if got := b.log("c"); got != "more\nmore\n" {
 		t.Errorf("log %q", got)
 	}
 }
