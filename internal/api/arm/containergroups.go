@@ -194,7 +194,11 @@ func (h *Handler) restartContainerGroup(ctx context.Context, c *call) (*reply, e
 	case err != nil:
 		return nil, err
 	case pending:
-		return h.transition(ctx, c, r)
+		goesOn, err := h.transition(ctx, c, r)
+		if err == nil {
+			goesOn.status = http.StatusNoContent // Azure's SDKs take nothing else for an answer here, and follow its header
+		}
+		return goesOn, err
 	}
 	return empty(http.StatusNoContent)
 }

@@ -307,6 +307,24 @@ func TestOperationsSurviveARestart(t *testing.T) {
 	}
 }
 
+// TestRestartThatTakesLong: the SDKs know no answer but 204, and follow the operation that it names.
+func TestRestartThatTakesLong(t *testing.T) {
+	w := newWorld(t)
+	w.group()
+	w.finish(w.want(http.StatusCreated, "PUT", groups+"g1", minimal))
+	hold := make(chan struct{})
+	w.node.set(func(n *node) { n.hold = hold })
+	going := w.want(http.StatusNoContent, "POST", groups+"g1/restart", "")
+	poll := strings.TrimPrefix(going.header.Get("Azure-AsyncOperation"), "https://"+testHost)
+	if a := w.want(http.StatusOK, "GET", poll, ""); a.text("status") != "InProgress" {
+		t.Error(a.raw)
+	}
+	close(hold)
+	if done := w.finish(going); done.text("status") != "Succeeded" {
+		t.Error(done.raw)
+	}
+}
+
 func TestHalfDoneDeletionIsFinishedAfterARestart(t *testing.T) {
 	w := newWorld(t)
 	w.group()
