@@ -131,6 +131,14 @@ type ContainerView struct {
 	RestartCount  int             `json:"restartCount"`
 	CurrentState  *ContainerState `json:"currentState"`
 	PreviousState *ContainerState `json:"previousState"`
+	Events        []Event         `json:"events"`
+}
+
+// Event is something that happened to a container.
+type Event struct {
+	Name    string    `json:"name"`
+	Message string    `json:"message"`
+	Last    time.Time `json:"lastTimestamp"`
 }
 
 // ContainerState is a state that a container is or was in.

@@ -116,6 +116,9 @@ func (c *connection) refused(ctx context.Context, target lookup.Workload, last w
 
 // cannotStart shows the short form of why.
 func (c *connection) cannotStart(ctx context.Context, target lookup.Workload, condition workload.Condition) error {
+	if condition.NoStart {
+		return exit.Errorf(exit.CannotStart, "correct its command or its image", "%s: %s", target.Short(), terminal.Clean(condition.Why))
+	}
 	if !condition.Pulling {
 		return exit.Errorf(exit.CannotStart, "see what it said with 'fairlead logs "+target.Short()+"'", "%s: %s", target.Short(), condition.Why)
 	}
@@ -164,7 +167,8 @@ func newWait(a *app) *cobra.Command {
 		Long: `Wait until a workload runs, or has ended with exit code 0 and is not started again.
 
 A pull that failed is tried again by the server, at once when a role or credential changes, so wait
-goes on waiting until the time given with --timeout (2m) is over. It then tells why.`,
+goes on waiting until the time given with --timeout (2m) is over. It then tells why. A container that
+has ended with another exit code and is not started again ends the waiting.`,
 		Args: exactly("WORKLOAD"),
 		RunE: a.action(2*time.Minute, func(ctx context.Context, c *connection, args []string) error {
 			return wait(ctx, c, args[0], group, finished)
@@ -187,6 +191,8 @@ func wait(ctx context.Context, c *connection, name, group string, finished bool)
 	switch {
 	case err != nil:
 		return c.refused(ctx, target, condition, err)
+	case condition.Phase == workload.Failed:
+		return c.cannotStart(ctx, target, condition)
 	case condition.Phase == workload.Stopped:
 		return exit.Errorf(exit.CannotStart, "start it with 'fairlead "+target.Kind()+" start "+target.Name+"'", "%s is stopped", target.Short())
 	}

@@ -43,7 +43,11 @@ func (f *fake) arm(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(path, "/attempts"):
 		f.attempts(w, path)
 	case strings.HasSuffix(path, "/logs"):
-		answer(w, 200, object{"content": "one\ntwo\n"})
+		text := "one\ntwo\n"
+		if !f.allowed() {
+			text = ""
+		}
+		answer(w, 200, object{"content": text})
 	case strings.Contains(path, "/roleDefinitions"):
 		answer(w, 200, object{"value": []object{{"id": sub + "/providers/Microsoft.Authorization/roleDefinitions/" + acrPull, "name": acrPull, "properties": object{"roleName": "AcrPull"}}}})
 	default:

@@ -13,6 +13,7 @@ import (
 	"fairlead.dev/client"
 	"fairlead.dev/internal/cli/exit"
 	"fairlead.dev/internal/cli/lookup"
+	"fairlead.dev/internal/cli/terminal"
 	"fairlead.dev/internal/cli/workload"
 )
 
@@ -59,7 +60,7 @@ func logs(ctx context.Context, c *connection, name string, o logsOptions) error 
 		return err
 	}
 	var shown string
-	for {
+	for first := true; ; first = false {
 		condition, err := workload.Observe(ctx, c.Client, target, nil) // before reading, so that the last words are not missed
 		if err != nil {
 			return err
@@ -72,6 +73,9 @@ func logs(ctx context.Context, c *connection, name string, o logsOptions) error 
 			return err
 		}
 		shown = text
+		if first && text == "" && (condition.Pulling || condition.NoStart) {
+			c.tell("%s has written nothing: %s; ask 'fairlead why %s'", target.Short(), terminal.Clean(condition.Why), target.Short())
+		}
 		if !o.follow || ended(target, condition) {
 			return o.outcome(target, condition)
 		}

@@ -235,6 +235,9 @@ func TestWhyAndWait(t *testing.T) {
 	if strings.Contains(r.out, "manifest") || strings.Contains(r.out, "\x1b") {
 		t.Errorf("why shows a stage that was not reached, or an escape sequence:\n%q", r.out)
 	}
+	if r := f.run("logs", "app"); r.code != 0 || !strings.Contains(r.err, "has written nothing: it cannot pull its image; ask 'fairlead why group/app'") {
+		t.Errorf("logs of what never ran: code %d: %s", r.code, r.err)
+	}
 	r.code = int(exit.TimedOut)
 	for limit := 300 * time.Millisecond; r.code == int(exit.TimedOut) && limit < 10*time.Second; limit *= 2 { // a short one may be over before it has looked once
 		r = f.run("wait", "app", "--timeout", limit.String())
@@ -263,6 +266,10 @@ func TestRunAndLogs(t *testing.T) {
 	if r.code != int(exit.Failure) || r.out != "one\ntwo\n" || !strings.Contains(r.err, "exit code 3") || f.resource(id("rg", groups, "job")) != nil {
 		t.Errorf("a job that fails: code %d: %q %s", r.code, r.out, r.err)
 	}
+	f.run("run", "myacr.azurecr.io/app:v1", "-g", "rg", "--name", "over")
+	if r := f.run("wait", "over"); r.code != int(exit.CannotStart) || !strings.Contains(r.err, "exit code 3") {
+		t.Errorf("waiting for what will not run again: code %d: %s", r.code, r.err)
+	}
 	f.exitCode = 0
 	out := f.ok("run", "myacr.azurecr.io/team/my_app:v1")
 	if !strings.HasPrefix(out, "group/my-app-") {
@@ -271,6 +278,9 @@ func TestRunAndLogs(t *testing.T) {
 	f.ok("group", "create", "srv", "-g", "rg", "--image", "a/b")
 	if out := f.ok("logs", "srv", "--tail", "2"); out != "one\ntwo\n" {
 		t.Errorf("logs %q", out)
+	}
+	if r := f.run("run", "a/b", "--dns-label", "svc"); r.code != int(exit.Usage) || !strings.Contains(r.err, "--port") || !strings.Contains(r.err, "hint: see 'fairlead run --help'") {
+		t.Errorf("a label for no address: code %d: %s", r.code, r.err)
 	}
 	if r := f.run("logs", "srv", "-c", "nosuch"); r.code != int(exit.NotFound) || !strings.Contains(r.err, "srv") {
 		t.Errorf("no such container: code %d: %s", r.code, r.err)

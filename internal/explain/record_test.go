@@ -110,6 +110,7 @@ func TestNotAPull(t *testing.T) {
 	w.containerGroup(appV1, byIdentity(id))
 	w.group.Identities = []pull.Identity{id}
 	must(t, w.pull())
+	noon := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 	ended := &run.State{State: run.Terminated, ExitCode: 3, Detail: run.DetailError}
 	for name, c := range map[string]struct {
 		now     run.ContainerStatus
@@ -119,6 +120,10 @@ func TestNotAPull(t *testing.T) {
 		"running":  {run.ContainerStatus{Name: "app", Current: &run.State{State: run.Running}}, explain.CanPull, "running"},
 		"finished": {run.ContainerStatus{Name: "app", Current: &run.State{State: run.Terminated, Detail: run.DetailCompleted}}, explain.CanPull, "terminated"},
 		"failed":   {run.ContainerStatus{Name: "app", Current: ended}, explain.NotAPull, "exit code 3"},
+		"unstarted": {run.ContainerStatus{
+			Name: "app", Current: &run.State{State: run.Terminated, ExitCode: 128, Detail: run.DetailError, Finished: noon},
+			Events: []run.Event{{Name: run.EventFailed, Message: "no such command", Last: noon}},
+		}, explain.NotAPull, "pulling: no such command"},
 		"crashing": {run.ContainerStatus{Name: "app", Current: &run.State{State: run.Waiting, Detail: run.DetailCrashLoop}, Previous: ended, RestartCount: 4}, explain.NotAPull, "4 times"},
 	} {
 		w.status.Containers = []run.ContainerStatus{c.now}

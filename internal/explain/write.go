@@ -73,10 +73,12 @@ func (q *inquiry) writeHealthy(r *Report) {
 		return
 	}
 	now := q.status.Containers[i]
-	trouble := ""
-	switch s := *now.Current; {
+	trouble, told := "", "; see what it said with 'fairlead logs "+q.group.ID.Name()+"'"
+	switch s, unstarted := *now.Current, now.StartFailure(); {
 	case q.status.Failure != nil && (q.status.Failure.Container == "" || q.status.Failure.Container == q.container.Name):
 		trouble = q.status.Failure.Message
+	case unstarted != "":
+		trouble, told = unstarted, ""
 	case s.State == run.Waiting && s.Detail == run.DetailCrashLoop && now.Previous != nil:
 		trouble = fmt.Sprintf("the container ended with exit code %d (%s) and is restarted, %d times so far", now.Previous.ExitCode, now.Previous.Detail, now.RestartCount)
 	case s.State == run.Terminated && s.ExitCode != 0:
@@ -86,7 +88,7 @@ func (q *inquiry) writeHealthy(r *Report) {
 		return
 	}
 	r.Verdict, r.Code, r.Stage = NotAPull, notAPull, string(pull.StageStart)
-	r.Summary += ", so this is no matter of pulling: " + trouble + "; see what it said with 'fairlead logs " + q.group.ID.Name() + "'"
+	r.Summary += ", so this is no matter of pulling: " + trouble + told
 }
 
 func (q *inquiry) writeCredential() *Credential {

@@ -79,6 +79,23 @@ type ContainerStatus struct {
 	first, last *pull.Attempt
 }
 
+// StartFailure gives why the image or the command could not be started the last time, or "".
+func (c ContainerStatus) StartFailure() string {
+	last := c.Current
+	if last != nil && last.State == Waiting {
+		last = c.Previous
+	}
+	if last == nil || last.ExitCode != exitNotStarted {
+		return ""
+	}
+	for _, e := range c.Events {
+		if e.Name == EventFailed && e.Last.Equal(last.Finished) {
+			return e.Message
+		}
+	}
+	return ""
+}
+
 // State is a container's state and what is known about it.
 type State struct {
 	State    string    `json:"state"` // Waiting, Running, Terminated

@@ -62,7 +62,7 @@ func Errorf(code Code, hint, format string, args ...any) error {
 	return &Error{Code: code, Hint: hint, Err: fmt.Errorf(format, args...)}
 }
 
-// Usagef makes an error of wrong usage; the hint is left to the command's own help.
+// Usagef makes an error of wrong usage. It needs no hint: the command line points to the command's own help.
 func Usagef(format string, args ...any) error { return Errorf(Usage, "", format, args...) }
 
 // Quiet is an error of which everything has been said already: only its code counts.

@@ -60,6 +60,9 @@ func (g Group) Body(name string) (Object, error) {
 		"restartPolicy": g.RestartPolicy,
 		"containers":    []any{Object{"name": containerName(name), "properties": container}},
 	}
+	if g.DNSLabel != "" && len(g.Ports) == 0 {
+		return nil, exit.Usagef("--dns-label names the group's address, which it has only with --port")
+	}
 	if len(g.Ports) > 0 {
 		container["ports"] = ports(g.Ports)
 		address := Object{"type": "Public", "ports": ports(g.Ports)}

@@ -29,6 +29,8 @@ type Condition struct {
 	Why      string // of Failed
 	Pulling  bool   // it is the pull that failed: `why` can tell more
 	MayEnd   bool   // a container that ends is not always started again: running may be over soon
+	Final    bool   // of Failed: nothing that the server does by itself will change it
+	NoStart  bool   // of Failed: no process ever began, so there is no log to read
 	Restarts int
 	Started  time.Time // of the container that started last
 }
@@ -63,6 +65,8 @@ func OfGroup(g client.ContainerGroup) Condition {
 		switch up, why := judge(*view, p.RestartPolicy); {
 		case why != "":
 			c.Phase, c.Why = Failed, fmt.Sprintf("container %s %s", container.Name, why)
+			c.NoStart = startFailure(*view) != ""
+			c.Final = c.NoStart || strings.EqualFold(view.CurrentState.State, "Terminated")
 		case up:
 			running++
 		case strings.EqualFold(view.CurrentState.State, "Terminated"):
@@ -88,9 +92,14 @@ func (c Condition) conclude(provisioning string, containers, running, finished i
 // judge tells whether a container is up, or why it will not be.
 func judge(view client.ContainerView, policy string) (up bool, why string) {
 	now := *view.CurrentState
-	switch strings.ToLower(now.State) {
-	case "running":
+	state := strings.ToLower(now.State)
+	if state == "running" {
 		return true, ""
+	}
+	if reason := startFailure(view); reason != "" {
+		return false, "was not started: " + reason
+	}
+	switch state {
 	case "terminated":
 		if now.ExitCode != 0 && !strings.EqualFold(policy, "Always") {
 			return false, ended(now)
@@ -101,6 +110,25 @@ func judge(view client.ContainerView, policy string) (up bool, why string) {
 		}
 	}
 	return false, ""
+}
+
+// startFailure gives why a container's image or command could not be started the last time, or "". The event of that
+// moment tells; the exit code alone may be the program's own.
+func startFailure(view client.ContainerView) string {
+	const exitNotStarted, prefix = 128, "Error: Failed to start container, Error response: "
+	last := view.CurrentState
+	if strings.EqualFold(last.State, "Waiting") {
+		last = view.PreviousState
+	}
+	if last == nil || last.ExitCode != exitNotStarted {
+		return ""
+	}
+	for _, e := range view.Events {
+		if reason, ok := strings.CutPrefix(e.Message, prefix); ok && e.Last.Equal(last.FinishTime) {
+			return reason
+		}
+	}
+	return ""
 }
 
 func ended(s client.ContainerState) string {

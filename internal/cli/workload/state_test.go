@@ -12,6 +12,7 @@ import (
 )
 
 func TestOfGroup(t *testing.T) {
+	const notStarted = `{"name":"Failed","message":"Error: Failed to start container, Error response: no such command","lastTimestamp":"2026-01-01T00:00:00Z"}`
 	for name, c := range map[string]struct {
 		policy, provisioning, views string
 		want                        workload.Phase
@@ -27,6 +28,9 @@ func TestOfGroup(t *testing.T) {
 		"does not stay up":  {"Always", "Succeeded", `{"restartCount":3,"currentState":{"state":"Waiting"},"previousState":{"exitCode":3}}`, workload.Failed, "started again 3 times"},
 		"one of two runs":   {"Always", "Creating", `{"currentState":{"state":"Running"}},{"currentState":{"state":"Waiting"}}`, workload.Pending, ""},
 		"one ran, one runs": {"Never", "Succeeded", `{"currentState":{"state":"Terminated"}},{"currentState":{"state":"Running"}}`, workload.Running, ""},
+		"ended by itself":   {"Never", "Succeeded", `{"currentState":{"state":"Terminated","exitCode":128,"finishTime":"2026-01-02T00:00:00Z"},"events":[` + notStarted + `]}`, workload.Failed, "container c0 ended with exit code 128"},
+		"not started":       {"Never", "Succeeded", `{"currentState":{"state":"Terminated","exitCode":128,"finishTime":"2026-01-01T00:00:00Z"},"events":[` + notStarted + `]}`, workload.Failed, "container c0 was not started: no such command"},
+		"not started again": {"Always", "Succeeded", `{"currentState":{"state":"Waiting"},"previousState":{"exitCode":128,"finishTime":"2026-01-01T00:00:00Z"},"events":[` + notStarted + `]}`, workload.Failed, "no such command"},
 		"pull failed":       {"Always", "Failed", `{"currentState":{"state":"Waiting"}}`, workload.Failed, "cannot pull"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -40,6 +44,9 @@ func TestOfGroup(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := workload.OfGroup(g)
+			if final := got.Phase == workload.Failed && !got.Pulling && got.Restarts == 0; got.Final != final {
+				t.Errorf("final: %v", got.Final)
+			}
 			if got.Phase != c.want || !strings.Contains(got.Why, c.why) {
 				t.Errorf("got %+v, want phase %d because %q", got, c.want, c.why)
 			}

@@ -14,7 +14,7 @@ import (
 type Waiter struct {
 	Client   *client.Client
 	Progress *terminal.Progress
-	// Patient passes over failures that the server tries again by itself: only the context ends the waiting then.
+	// Patient passes over failures that the server tries again by itself, until the context ends the waiting.
 	Patient bool
 	// Finish waits until everything has ended, not only until it runs.
 	Finish bool
@@ -86,7 +86,7 @@ func (w *Waiter) satisfied(c Condition) bool {
 	case Finished, Stopped:
 		return true
 	case Failed:
-		return !w.Patient
+		return !w.Patient || c.Final
 	}
 	return false
 }
