@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/internal/fault"
 	"fairlead.dev/internal/run"
 )
 
@@ -59,7 +60,7 @@ func TestExec(t *testing.T) {
 			}
 		})
 	}
-	if _, err := b.exec("c", run.ExecSpec{Command: []string{"nothing-like-this"}}); !errors.Is(err, ErrCommandInvalid) {
+	if _, err := b.exec("c", run.ExecSpec{Command: []string{"nothing-like-this"}}); !errors.Is(err, ErrCommandInvalid) || strings.Contains(fault.From(err).Message, "exec failed") {
 		t.Errorf("an unknown command: %v", err)
 	}
 	if _, err := b.exec("other", run.ExecSpec{Command: []string{"id"}}); !errors.Is(err, ErrNotRunning) {

@@ -182,10 +182,13 @@ func commandFault(err error) error {
 	return fmt.Errorf("start the container: %w", err)
 }
 
-// shorten takes the runtimes' prefixes off their messages.
+// shorten takes the runtimes' prefixes off their messages; some come twice.
 func shorten(reason string) string {
-	for _, prefix := range []string{"create failed: ", "start failed: ", "exec failed: ", "runc create failed: ", "runc exec failed: ", "unable to start container process: "} {
-		reason = strings.TrimPrefix(reason, prefix)
+	prefixes := []string{"create failed: ", "start failed: ", "exec failed: ", "runc create failed: ", "runc exec failed: ", "unable to start container process: "}
+	for i := 0; i < len(prefixes); i++ {
+		if rest, ok := strings.CutPrefix(reason, prefixes[i]); ok {
+			reason, i = rest, -1
+		}
 	}
 	return reason
 }
