@@ -37,7 +37,14 @@ func TestServicePrincipals(t *testing.T) {
 	if len(passwords()) != 2 || passwords()[1].(object)["endDateTime"] != "2020-01-01T00:00:00Z" {
 		t.Errorf("after --append: %v", passwords())
 	}
-	f.ok("sp", "reset", made.ClientID)
+	if out := f.ok("sp", "list"); !strings.Contains(out, " 2020-01-01") {
+		t.Errorf("not every secret's end: %q", out)
+	}
+	var again sp
+	f.decode(&again, "sp", "reset", made.ClientID)
+	if again.PrincipalID != made.PrincipalID {
+		t.Errorf("reset shows %+v", again)
+	}
 	if len(passwords()) != 1 {
 		t.Errorf("after reset: %v", passwords())
 	}
@@ -173,6 +180,9 @@ func TestPushRefusals(t *testing.T) {
 		"empty directory":    {[]string{t.TempDir(), "myacr/app:v1"}, exit.Usage, "no files"},
 		"not an archive":     {[]string{f.file("text", "hello"), "myacr/app:v1"}, exit.Usage, "docker save"},
 		"config of archives": {[]string{f.file("text", "hello"), "myacr/app:v1", "--cmd", "x"}, exit.Usage, "directories"},
+		"config of layouts":  {[]string{filepath.Dir(f.file("layout/oci-layout", "{}")), "myacr/app:v1", "--user", "1"}, exit.Usage, "an OCI layout"},
+		"ref of files":       {[]string{dir, "myacr/app:v1", "--source-ref", "x"}, exit.Usage, "--source-ref"},
+		"no variable":        {[]string{dir, "myacr/app:v1", "--env", "=value-xyz"}, exit.Usage, "NAME=VALUE"},
 		"bad platform":       {[]string{dir, "myacr/app:v1", "--platform", "arm"}, exit.Usage, "linux/amd64"},
 	} {
 		t.Run(name, func(t *testing.T) {

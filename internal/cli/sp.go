@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -138,6 +141,10 @@ func resetSP(ctx context.Context, c *connection, clientID string, o spOptions) e
 	if err != nil {
 		return err
 	}
+	sps, err := c.ServicePrincipalsBy(ctx, "appId", app.AppID)
+	if err != nil {
+		return err
+	}
 	password, err := c.AddPassword(ctx, app.ID, "fairlead", end)
 	if err != nil {
 		return err
@@ -150,7 +157,11 @@ func resetSP(ctx context.Context, c *connection, clientID string, o spOptions) e
 			return err
 		}
 	}
-	return c.showSP(madeSP{ClientID: app.AppID, Name: app.DisplayName, TenantID: c.Server().Tenant, Secret: password.Text, Expires: password.End})
+	made := madeSP{ClientID: app.AppID, Name: app.DisplayName, TenantID: c.Server().Tenant, Secret: password.Text, Expires: password.End}
+	if len(sps) > 0 {
+		made.PrincipalID = sps[0].ID
+	}
+	return c.showSP(made)
 }
 
 func findApplication(ctx context.Context, c *client.Client, clientID string) (client.Application, error) {
@@ -172,11 +183,12 @@ func newSPList(a *app) *cobra.Command {
 			return a.show(all, func(t *terminal.Table) {
 				t.Header = []string{"NAME", "CLIENT ID", "SECRETS END"}
 				for _, app := range all {
-					ends := "-"
+					var ends []string
 					for _, p := range app.Passwords {
-						ends = p.End.Format(time.DateOnly)
+						ends = append(ends, p.End.Format(time.DateOnly))
 					}
-					t.Add(app.DisplayName, app.AppID, ends)
+					slices.Sort(ends)
+					t.Add(app.DisplayName, app.AppID, cmp.Or(strings.Join(ends, " "), "-"))
 				}
 			})
 		}),

@@ -44,6 +44,11 @@ func FromDirectory(dir string, c Config) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, variable := range c.Env {
+		if name, _, ok := strings.Cut(variable, "="); !ok || name == "" {
+			return nil, exit.Usagef("--env %q is not NAME=VALUE", name)
+		}
+	}
 	if err := checkTree(dir); err != nil {
 		return nil, err
 	}

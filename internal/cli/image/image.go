@@ -38,15 +38,25 @@ func Open(path string, o Options) (Source, error) {
 	}
 	if !info.IsDir() {
 		if !o.Config.isZero() {
-			return Source{}, exit.Usagef("%s is an archive, which has its own configuration: --entrypoint, --cmd, --env and --platform are for directories of files", path)
+			return Source{}, ownConfig(path, "an archive")
 		}
 		return openArchive(path, o.Ref)
 	}
 	if _, err := os.Stat(filepath.Join(path, "oci-layout")); errors.Is(err, os.ErrNotExist) {
+		if o.Ref != "" {
+			return Source{}, exit.Usagef("%s is a directory of files, which makes one image: --source-ref is for layouts and archives", path)
+		}
 		img, err := FromDirectory(path, o.Config)
 		return Source{Image: img}, err
 	}
+	if !o.Config.isZero() {
+		return Source{}, ownConfig(path, "an OCI layout")
+	}
 	return openLayout(path, o.Ref)
+}
+
+func ownConfig(path, what string) error {
+	return exit.Usagef("%s is %s, whose images have their own configuration: --entrypoint, --cmd, --env, --workdir, --user and --platform are for directories of files", path, what)
 }
 
 // refName is the annotation by which layouts name their images.
