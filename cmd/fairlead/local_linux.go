@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 
 	"fairlead.dev/internal/cli"
 	"fairlead.dev/internal/server"
@@ -69,7 +70,11 @@ func trust(ctx context.Context, s cli.Streams, o cli.TrustOptions) error {
 		data = server.DefaultData()
 	}
 	if !o.Install && !o.Remove {
-		_, err := fmt.Fprintln(s.Out, server.AuthorityFile(data))
+		path := server.AuthorityFile(data)
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("there is no authority at %s: it is made at first start ('fairlead up'); or name another data directory with --data", path)
+		}
+		_, err := fmt.Fprintln(s.Out, path)
 		return err
 	}
 	return server.InstallTrust(ctx, data, o.Install)

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"fairlead.dev/client"
 	"fairlead.dev/internal/driver/containerd"
 )
 
@@ -70,11 +71,11 @@ func checkData(data string) Finding {
 	return f
 }
 
-// checkPort tries the listener, unless a server of this data directory has it.
+// checkPort tries the listener, unless a server of this data directory has it; one that was killed left its ready file.
 func checkPort(cfg Config) Finding {
 	f := Finding{What: "HTTPS listener", OK: true, Detail: cfg.Listen}
-	if _, err := os.Stat(ReadyFile(cfg.Data)); err == nil {
-		f.Detail += ", in use by the server of this data directory"
+	if ready, err := client.ReadReady(ReadyFile(cfg.Data)); err == nil && unix.Kill(ready.PID, 0) == nil {
+		f.Detail = fmt.Sprintf("port %d, in use by the server of this data directory", ready.Port)
 		return f
 	}
 	l, err := net.Listen("tcp", cfg.Listen)

@@ -141,11 +141,12 @@ func (s *Server) announce(ctx context.Context, version string, out io.Writer) er
 		}
 	}
 	fmt.Fprintf(out, "Fairlead is ready: %s (data in %s)\n", s.origin.URL(resource.ARM), s.cfg.Data)
-	how := "'fairlead' commands find it by themselves"
-	if s.cfg.Data != DefaultData() {
-		how = "'fairlead' commands find it with FAIRLEAD_READY_FILE or --ready-file " + ReadyFile(s.cfg.Data)
+	if s.cfg.Data == DefaultData() {
+		fmt.Fprintf(out, "On this machine, 'fairlead' commands find it by themselves.\n")
+	} else {
+		fmt.Fprintf(out, "On this machine, 'fairlead' commands find it with: export FAIRLEAD_READY_FILE=%s\n", ReadyFile(s.cfg.Data))
 	}
-	fmt.Fprintf(out, "On this machine, %s. From elsewhere, sign in with a service principal: fairlead sp create, then fairlead login.\n", how)
+	fmt.Fprintf(out, "From elsewhere, sign in with a service principal: fairlead sp create, then fairlead login.\n")
 	return nil
 }
 
