@@ -18,7 +18,7 @@ func newImages(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "images REGISTRY", Short: "List the repositories of a registry", Args: exactly("REGISTRY"),
 		RunE: a.action(quick, func(ctx context.Context, c *connection, args []string) error {
-			content, err := openContent(ctx, c.Client, args[0])
+			content, err := openContent(ctx, c.Client, args[0], "AcrPull")
 			if err != nil {
 				return err
 			}
@@ -36,12 +36,12 @@ func newImages(a *app) *cobra.Command {
 	}
 }
 
-func openContent(ctx context.Context, c *client.Client, text string) (*client.Content, error) {
+func openContent(ctx context.Context, c *client.Client, text, role string) (*client.Content, error) {
 	registry, err := image.RegistryName(text)
 	if err != nil {
 		return nil, err
 	}
-	token, err := registryLogin(ctx, c, registry)
+	token, err := registryLogin(ctx, c, registry, role)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func newTags(a *app) *cobra.Command {
 }
 
 func tags(ctx context.Context, c *connection, registry, repository string, namesOnly bool) error {
-	content, err := openContent(ctx, c.Client, registry)
+	content, err := openContent(ctx, c.Client, registry, "AcrPull")
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func newUntag(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "untag REGISTRY REPOSITORY TAG|DIGEST", Short: "Remove a tag, or a manifest by its digest with all its tags", Args: exactly("REGISTRY", "REPOSITORY", "TAG"),
 		RunE: a.action(quick, func(ctx context.Context, c *connection, args []string) error {
-			content, err := openContent(ctx, c.Client, args[0])
+			content, err := openContent(ctx, c.Client, args[0], "AcrDelete")
 			if err != nil {
 				return err
 			}

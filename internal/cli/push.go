@@ -45,7 +45,7 @@ func push(ctx context.Context, c *connection, path, text string, o image.Options
 		return err
 	}
 	loginServer := c.Server().LoginServer(target.Registry)
-	password, err := registryLogin(ctx, c.Client, target.Registry)
+	password, err := registryLogin(ctx, c.Client, target.Registry, "AcrPush")
 	if err != nil {
 		return err
 	}
@@ -65,12 +65,12 @@ func push(ctx context.Context, c *connection, path, text string, o image.Options
 	})
 }
 
-// registryLogin signs in to a registry and says what is missing when that is refused.
-func registryLogin(ctx context.Context, c *client.Client, registry string) (client.Secret, error) {
+// registryLogin signs in to a registry and says what is missing when that is refused: the role that suffices.
+func registryLogin(ctx context.Context, c *client.Client, registry, role string) (client.Secret, error) {
 	token, err := c.RegistryLogin(ctx, c.Server().LoginServer(registry))
 	switch exit.CodeOf(err) {
 	case exit.Denied:
-		return "", exit.Errorf(exit.Denied, "it needs a role: fairlead role assign AcrPush --to "+c.ClientID()+" --on "+registry,
+		return "", exit.Errorf(exit.Denied, "it needs a role: fairlead role assign "+role+" --to "+c.ClientID()+" --on "+registry,
 			"%s has no right on the registry %s: %w", c.ClientID(), registry, err)
 	case exit.NotFound:
 		return "", exit.Errorf(exit.NotFound, "list them with 'fairlead registry list', or create it with 'fairlead registry create "+registry+"'",
