@@ -133,7 +133,8 @@ type Blobs interface {
 	Open(ctx context.Context, d content.Digest) (io.ReadSeekCloser, int64, error)
 	// Append writes what body holds behind the upload's end, which must be at (or at is AtEnd), and gives the new size. An
 	// upload that has no bytes yet need not be announced. When body fails, what it gave first stays, the size tells how
-	// much that is, and the error is ErrUploadCut. ErrRangeInvalid (with the size), ErrFull.
+	// much that is, and the error is ErrUploadCut. ErrRangeInvalid (with the size); ErrFull, after which nothing of body is
+	// kept.
 	Append(ctx context.Context, upload string, at int64, body io.Reader) (size int64, err error)
 	// Size gives how many bytes an upload has.
 	Size(ctx context.Context, upload string) (int64, error)

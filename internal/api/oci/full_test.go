@@ -15,7 +15,7 @@ import (
 	"fairlead.dev/internal/content"
 )
 
-// TestFullDisk fills the disk with an upload. What is there can be read, what changes anything is told why it cannot,
+// TestFullDisk fills the disk around an upload that holds a part of it. What is there can be read, what changes anything is told why it cannot,
 // and cancelling the upload makes room again.
 func TestFullDisk(t *testing.T) {
 	w := &world{t: t, dir: t.TempDir()}
@@ -30,6 +30,8 @@ func TestFullDisk(t *testing.T) {
 	c.push("app", "v1", "config")
 	h, _ := c.want(http.StatusAccepted, "POST", "/v2/app/blobs/uploads/", nil)
 	location := h.Get("Location")
+	h, _ = c.want(http.StatusAccepted, "PATCH", location, strings.Repeat("x", 512<<10))
+	location = h.Get("Location")
 	c.want(http.StatusInsufficientStorage, "PATCH", location, strings.Repeat("x", 3<<20))
 	must(t, fill(filepath.Join(w.dir, "rest")))
 

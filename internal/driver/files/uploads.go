@@ -44,8 +44,10 @@ func (s *Store) Append(ctx context.Context, id string, at int64, body io.Reader)
 	return size, err
 }
 
-// copy appends body to the file, which ends at size, and gives its new size. What arrived before body failed stays.
+// copy appends body to the file, which ends at size, and gives its new size. What arrived before body failed stays; of
+// what cannot be written nothing does, because on a full disk it would hold the room that everybody lacks.
 func (u *upload) copy(f *os.File, size int64, body io.Reader) (int64, error) {
+	start := size
 	if size == 0 {
 		u.begin()
 	}
@@ -53,8 +55,8 @@ func (u *upload) copy(f *os.File, size int64, body io.Reader) (int64, error) {
 	for !u.dropped.Load() {
 		n, end, failed := fill(buf, body)
 		if _, err := f.Write(buf[:n]); err != nil {
-			// A part may have been written: the hash and the size that the client is told know nothing of it.
-			return size, errors.Join(writing("an upload", err), f.Truncate(size))
+			u.forget()
+			return start, errors.Join(writing("an upload", err), f.Truncate(start))
 		}
 		if u.sum != nil && u.summed == size {
 			_, _ = u.sum.Write(buf[:n]) // a hash never fails
