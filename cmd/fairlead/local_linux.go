@@ -81,21 +81,25 @@ func trust(ctx context.Context, s cli.Streams, o cli.TrustOptions) error {
 }
 
 func hosts(ctx context.Context, s cli.Streams, o cli.HostsOptions) error {
-	file := o.File
+	file, data := o.File, o.Data
 	if file == "" {
 		file = server.HostsFile
 	}
-	if o.Remove {
-		return server.WriteHosts(file, "")
+	if data == "" {
+		data = server.DefaultData()
 	}
-	names, err := server.HostNames(ctx, server.Config{Data: o.Data})
+	block := server.HostsBlockOf(data)
+	if o.Remove {
+		return block.Write(file, "")
+	}
+	names, err := server.HostNames(ctx, server.Config{Data: data})
 	if err != nil {
 		return err
 	}
-	block := server.HostsBlock("127.0.0.1", names)
+	text := block.Text("127.0.0.1", names)
 	if o.Write {
-		return server.WriteHosts(file, block)
+		return block.Write(file, text)
 	}
-	_, err = fmt.Fprint(s.Out, block)
+	_, err = fmt.Fprint(s.Out, text)
 	return err
 }

@@ -9,40 +9,42 @@ import (
 	"strings"
 )
 
-// The lines between which fairlead keeps its names in a hosts file.
-const (
-	hostsBegin = "# BEGIN fairlead"
-	hostsEnd   = "# END fairlead"
-)
-
 // HostsFile is where this system keeps its hosts file.
 const HostsFile = "/etc/hosts"
 
-// HostsBlock gives the marked block that leads names to address, one name a line in order.
-func HostsBlock(address string, names []string) string {
-	names = slices.Compact(slices.Sorted(slices.Values(names)))
-	var b strings.Builder
-	b.WriteString(hostsBegin + " (kept by 'fairlead hosts'; lines between the marks are replaced)\n")
-	for _, name := range names {
-		fmt.Fprintf(&b, "%s %s\n", address, name)
-	}
-	b.WriteString(hostsEnd + "\n")
-	return b.String()
+// HostsBlock is the part of a hosts file that belongs to one data directory, between two lines that name it.
+type HostsBlock struct{ begin, end string }
+
+// HostsBlockOf gives the block of a data directory.
+func HostsBlockOf(data string) HostsBlock {
+	owner := "fairlead " + realPath(data)
+	return HostsBlock{"# BEGIN " + owner + " (lines up to END are replaced by 'fairlead hosts')", "# END " + owner}
 }
 
-// WriteHosts puts block in place of the marked block of the file at path, or at its end; an empty block removes it. The
-// rest of the file stays as it is, byte by byte. A file with a begin mark and no end mark is refused, for what
-// belongs to whom cannot be told.
-func WriteHosts(path, block string) error {
-	text, err := os.ReadFile(path)
+// Text gives the block that leads names to address, one name a line in order.
+func (b HostsBlock) Text(address string, names []string) string {
+	var text strings.Builder
+	text.WriteString(b.begin + "\n")
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
+		fmt.Fprintf(&text, "%s %s\n", address, name)
+	}
+	text.WriteString(b.end + "\n")
+	return text.String()
+}
+
+// Write puts text in place of the block in the file at path, or at its end; an empty text removes the block. The rest of
+// the file stays as it is, byte by byte. A file with a begin mark and no end mark is refused, for what belongs to whom
+// cannot be told.
+func (b HostsBlock) Write(path, text string) error {
+	before, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	changed, err := replaceBlock(string(text), block)
+	changed, err := b.replace(string(before), text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if changed == string(text) {
+	if changed == string(before) {
 		return nil
 	}
 	// In place: a hosts file is often a mount of its own, which a rename cannot replace.
@@ -52,34 +54,28 @@ func WriteHosts(path, block string) error {
 	return nil
 }
 
-func replaceBlock(text, block string) (string, error) {
-	begin := lineIndex(text, hostsBegin)
+func (b HostsBlock) replace(file, text string) (string, error) {
+	begin, _ := lineIndex(file, b.begin)
 	if begin < 0 {
-		if block != "" && text != "" && !strings.HasSuffix(text, "\n") {
-			text += "\n"
+		if text != "" && file != "" && !strings.HasSuffix(file, "\n") {
+			file += "\n"
 		}
-		return text + block, nil
+		return file + text, nil
 	}
-	length := lineIndex(text[begin:], hostsEnd)
-	if length < 0 {
-		return "", fmt.Errorf("the line %q has no line %q after it; mend it by hand", hostsBegin, hostsEnd)
+	last, end := lineIndex(file[begin:], b.end)
+	if last < 0 {
+		return "", fmt.Errorf("the line %q has no line %q after it; mend it by hand", b.begin, b.end)
 	}
-	end := begin + length
-	if n := strings.IndexByte(text[end:], '\n'); n >= 0 {
-		end += n + 1
-	} else {
-		end = len(text)
-	}
-	return text[:begin] + block + text[end:], nil
+	return file[:begin] + text + file[begin+end:], nil
 }
 
-// lineIndex gives where the first line that begins with prefix begins, or -1.
-func lineIndex(text, prefix string) int {
-	if strings.HasPrefix(text, prefix) {
-		return 0
+// lineIndex gives where the first line that is line begins, or -1, and where the next one does.
+func lineIndex(text, line string) (begin, next int) {
+	for one := range strings.Lines(text) {
+		if strings.TrimRight(one, "\r\n") == line {
+			return begin, begin + len(one)
+		}
+		begin += len(one)
 	}
-	if i := strings.Index(text, "\n"+prefix); i >= 0 {
-		return i + 1
-	}
-	return -1
+	return -1, -1
 }

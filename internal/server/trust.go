@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 )
 
 // systemTrust is where Debian keeps certificates that an administrator adds.
@@ -14,15 +13,15 @@ const systemTrust = "/usr/local/share/ca-certificates"
 
 // InstallTrust puts the authority of a data directory into the system's trust store, or takes it out again.
 func InstallTrust(ctx context.Context, data string, install bool) error {
-	return installTrust(ctx, AuthorityFile(data), systemTrust, "update-ca-certificates", install)
+	return installTrust(ctx, data, systemTrust, "update-ca-certificates", install)
 }
 
-func installTrust(ctx context.Context, authority, dir, update string, install bool) error {
+func installTrust(ctx context.Context, data, dir, update string, install bool) error {
+	authority, target := AuthorityFile(data), trustFile(dir, data)
 	program, err := exec.LookPath(update)
 	if err != nil {
 		return fmt.Errorf("%s is not here (Debian package ca-certificates): point clients at %s instead, as 'fairlead env' prints", update, authority)
 	}
-	target := filepath.Join(dir, "fairlead.crt")
 	if install {
 		text, err := os.ReadFile(authority)
 		if err != nil {
