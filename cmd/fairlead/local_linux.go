@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -36,9 +35,7 @@ func doctor(ctx context.Context, s cli.Streams, o cli.DoctorOptions) error {
 		return err
 	}
 	if o.JSON {
-		encoder := json.NewEncoder(s.Out)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(findings)
+		err = s.JSON(findings)
 	}
 	well := true
 	for _, f := range findings {
@@ -74,6 +71,9 @@ func trust(ctx context.Context, s cli.Streams, o cli.TrustOptions) error {
 		if _, err := os.Stat(path); err != nil {
 			return fmt.Errorf("there is no authority at %s: it is made at first start ('fairlead up'); or name another data directory with --data", path)
 		}
+		if o.JSON {
+			return s.JSON(map[string]string{"caFile": path})
+		}
 		_, err := fmt.Fprintln(s.Out, path)
 		return err
 	}
@@ -96,9 +96,13 @@ func hosts(ctx context.Context, s cli.Streams, o cli.HostsOptions) error {
 	if err != nil {
 		return err
 	}
-	text := block.Text("127.0.0.1", names)
-	if o.Write {
+	const address = "127.0.0.1"
+	text := block.Text(address, names)
+	switch {
+	case o.Write:
 		return block.Write(file, text)
+	case o.JSON:
+		return s.JSON(map[string][]string{address: names})
 	}
 	_, err = fmt.Fprint(s.Out, text)
 	return err

@@ -28,10 +28,15 @@ func System() Streams { return terminal.System() }
 // Main runs the command line and gives the exit code. When ctx is cancelled, as by Ctrl-C, commands end soon and
 // cleanly with code 130.
 func Main(ctx context.Context, args []string, streams Streams, local Local) int {
+	out := &terminal.Watched{Writer: streams.Out}
+	streams.Out = out
 	a := &app{streams: streams, local: local}
 	root := a.root()
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
+	if err == nil && out.Failed != nil {
+		err = fmt.Errorf("writing the result: %w", out.Failed)
+	}
 	if err == nil {
 		return int(exit.OK)
 	}
@@ -136,6 +141,7 @@ Start with:
 	root.SetIn(a.streams.In)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(a.commands()...)
+	root.SetHelpCommand(newHelp())
 	return root
 }
 
@@ -261,6 +267,24 @@ func noSubcommand(cmd *cobra.Command, args []string) error {
 		hint = "did you mean '" + cmd.CommandPath() + " " + strings.Join(near, "' or '"+cmd.CommandPath()+" ") + "'?"
 	}
 	return exit.Errorf(exit.Usage, hint, "there is no command %q", strings.TrimSpace(cmd.CommandPath()+" "+args[0]))
+}
+
+// newHelp makes the command that cobra would make, but for words that are no command: cobra passes over them.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Help about any command or topic",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil {
+				return err
+			}
+			if err := noSubcommand(about, rest); err != nil {
+				return err
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+	}
 }
 
 // family makes a command that only holds others.

@@ -41,6 +41,8 @@ func TestExitCodes(t *testing.T) {
 		"not here":           {[]string{"up"}, exit.Failure, []string{"only where Fairlead itself runs"}},
 		"deleting asks":      {[]string{"registry", "delete", "myacr"}, exit.Usage, []string{"--yes"}},
 		"help":               {[]string{"registry", "--help"}, exit.OK, nil},
+		"help of a command":  {[]string{"help", "registry", "create"}, exit.OK, nil},
+		"help of nothing":    {[]string{"help", "registry", "craete"}, exit.Usage, []string{"registry craete", "registry create"}},
 		"version":            {[]string{"version"}, exit.OK, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -44,6 +44,7 @@ type DoctorOptions struct {
 type TrustOptions struct {
 	Data            string
 	Install, Remove bool
+	JSON            bool
 }
 
 // HostsOptions are the flags of `hosts`; with neither Write nor Remove the block is printed.
@@ -51,6 +52,7 @@ type HostsOptions struct {
 	Data          string
 	File          string // "" for the system's hosts file
 	Write, Remove bool
+	JSON          bool
 }
 
 func localCommands(a *app) []*cobra.Command {
@@ -65,6 +67,15 @@ func here[O any](a *app, f func(context.Context, Streams, O) error, o *O) func(*
 		}
 		return f(ctx, a.streams, *o)
 	})
+}
+
+// shown is here for a command whose result has a JSON form, which json is to tell it to write.
+func shown[O any](a *app, f func(context.Context, Streams, O) error, o *O, json *bool) func(*cobra.Command, []string) error {
+	run := here(a, f, o)
+	return func(cmd *cobra.Command, args []string) error {
+		*json = a.output == formatJSON
+		return run(cmd, args)
+	}
 }
 
 func newUp(a *app) *cobra.Command {
@@ -105,11 +116,7 @@ func newDown(a *app) *cobra.Command {
 func newDoctor(a *app) *cobra.Command {
 	var o DoctorOptions
 	cmd := &cobra.Command{
-		Use: "doctor", Short: "Check whether this machine can run Fairlead, and say what is missing", Args: exactly(),
-	}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		o.JSON = a.output == formatJSON
-		return here(a, a.local.Doctor, &o)(cmd, args)
+		Use: "doctor", Short: "Check whether this machine can run Fairlead, and say what is missing", Args: exactly(), RunE: shown(a, a.local.Doctor, &o, &o.JSON),
 	}
 	cmd.Flags().StringVar(&o.Data, "data", "", "data directory")
 	return cmd
@@ -118,7 +125,7 @@ func newDoctor(a *app) *cobra.Command {
 func newTrust(a *app) *cobra.Command {
 	var o TrustOptions
 	cmd := &cobra.Command{
-		Use: "trust", Short: "Print the path of the certificate authority, or have this machine trust it", Args: exactly(), RunE: here(a, a.local.Trust, &o),
+		Use: "trust", Short: "Print the path of the certificate authority, or have this machine trust it", Args: exactly(), RunE: shown(a, a.local.Trust, &o, &o.JSON),
 	}
 	cmd.Flags().StringVar(&o.Data, "data", "", "data directory")
 	cmd.Flags().BoolVar(&o.Install, "install", false, "add it to the system's trusted authorities")
@@ -130,7 +137,7 @@ func newTrust(a *app) *cobra.Command {
 func newHosts(a *app) *cobra.Command {
 	var o HostsOptions
 	cmd := &cobra.Command{
-		Use: "hosts", Short: "Print, write or remove the lines of a hosts file that make Fairlead's names resolve", Args: exactly(), RunE: here(a, a.local.Hosts, &o),
+		Use: "hosts", Short: "Print, write or remove the lines of a hosts file that make Fairlead's names resolve", Args: exactly(), RunE: shown(a, a.local.Hosts, &o, &o.JSON),
 	}
 	cmd.Flags().StringVar(&o.Data, "data", "", "data directory")
 	cmd.Flags().StringVar(&o.File, "file", "", "hosts file (default: the system's)")

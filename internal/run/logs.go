@@ -105,7 +105,7 @@ func (l *logs) rotate(path string) error {
 	if err != nil {
 		return err
 	}
-	defer from.Close() //nolint:errcheck // nothing was written
+	defer from.Close()
 	to, err := l.setAside(from, path+logAside)
 	if err != nil {
 		return errors.Join(err, from.Truncate(0))

@@ -124,6 +124,13 @@ func TestWhatCannotBeStartedCountsAsAnExit(t *testing.T) {
 		if s := w.status(g).Containers[0]; s.Current.ExitCode != 128 || !hasEvent(s.Events, run.EventFailed) {
 			t.Errorf("%+v %+v", s.Current, s.Events)
 		}
+		w.machine.latency = time.Millisecond // time passes while it is tried, as on every machine
+		again := group("two", run.Always)
+		w.put(again)
+		w.pass(time.Minute)
+		if s := w.status(again).Containers[0]; s.RestartCount < 2 || s.Previous == nil || s.Previous.ExitCode != 128 {
+			t.Errorf("tried again %d times, %+v", s.RestartCount, s.Previous)
+		}
 	})
 }
 

@@ -206,7 +206,7 @@ func (o *owner) begin(ctx context.Context, c *containerRecord, image pull.Image)
 	case fault.KindOf(err) == fault.Invalid:
 		message := fault.From(err).Message
 		c.note(now, EventFailed, TypeWarning, o.say().startFailed(message))
-		c.Current.Started = now
+		c.started(now) // a try that failed counts as a restart, as everywhere
 		o.containerEnded(c, Exit{Code: exitNotStarted, At: now})
 	default:
 		o.rec.discard(o.key, c)

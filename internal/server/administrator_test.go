@@ -3,7 +3,6 @@
 package server
 
 import (
-	"io"
 	"log/slog"
 	"testing"
 
@@ -16,7 +15,7 @@ import (
 func serverIn(t *testing.T, data string, cfg Config) *Server {
 	t.Helper()
 	cfg.Data, cfg.Listen, cfg.Compute = data, "127.0.0.1:0", computeOff
-	s, err := New(t.Context(), cfg, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s, err := New(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	must(t, err)
 	return s
 }

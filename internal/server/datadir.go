@@ -3,6 +3,7 @@
 package server
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -259,5 +260,9 @@ func (d *dataDir) writeStored(s stored) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(d.file("origin.json"), append(text, '\n'), 0o600)
+	text = append(text, '\n')
+	if have, err := os.ReadFile(d.file("origin.json")); err == nil && bytes.Equal(have, text) {
+		return nil // a full disk keeps nobody from starting who has nothing to write
+	}
+	return writeFile(d.file("origin.json"), text, 0o600)
 }

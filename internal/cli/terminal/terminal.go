@@ -25,8 +25,27 @@ type Streams struct {
 // System gives the streams of this process.
 func System() Streams { return Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Env: os.Getenv} }
 
+// Watched is an output that remembers that something could not be written to it, whoever wrote it: results that went to a
+// full disk are not there.
+type Watched struct {
+	io.Writer
+	Failed error // the first failure
+}
+
+// Write implements io.Writer.
+func (w *Watched) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	if w.Failed == nil {
+		w.Failed = err
+	}
+	return n, err
+}
+
 // IsTerminal reports whether one of the streams is a terminal.
 func IsTerminal(stream any) bool {
+	if w, ok := stream.(*Watched); ok {
+		stream = w.Writer
+	}
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
