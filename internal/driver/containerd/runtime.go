@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
@@ -65,15 +66,36 @@ func (d *Driver) killAndAwait(ctx context.Context, id string) error {
 
 // kill signals a container's first process, or all; that there is none is no error.
 func (d *Driver) kill(ctx context.Context, id string, sig unix.Signal, all bool) error {
-	_, err := d.client.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(sig), All: all})
-	return ignoreMissing("signal container", err)
+	return ignoreMissing("signal container", untilNoticed(ctx, func() error {
+		_, err := d.client.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(sig), All: all})
+		return err
+	}))
 }
 
 // await waits until a container's processes have ended; those after the first end with it, for it is the first of
 // their process namespace.
 func (d *Driver) await(ctx context.Context, id string) error {
-	_, err := d.client.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: id})
-	return ignoreMissing("wait for container", err)
+	return ignoreMissing("wait for container", untilNoticed(ctx, func() error {
+		_, err := d.client.TaskService().Wait(ctx, &tasks.WaitRequest{ContainerID: id})
+		return err
+	}))
+}
+
+// untilNoticed asks containerd again while it still counts on a shim that has died: it tells of the container's end
+// before it forgets the shim.
+func untilNoticed(ctx context.Context, ask func() error) error {
+	const patience, pause = 10 * time.Second, 10 * time.Millisecond
+	for until := time.Now().Add(patience); ; {
+		err := ask()
+		if err == nil || !strings.Contains(err.Error(), "ttrpc: closed") || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(pause):
+		}
+	}
 }
 
 // ignoreMissing makes nil of the errors that say that what should end has ended.
@@ -98,7 +120,10 @@ func (d *Driver) Remove(ctx context.Context, id string) error {
 	if err := d.killAndAwait(ctx, id); err != nil {
 		return err
 	}
-	_, err = d.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
+	err = untilNoticed(ctx, func() error {
+		_, err := d.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
+		return err
+	})
 	if err := ignoreMissing("delete task", err); err != nil {
 		return err
 	}
