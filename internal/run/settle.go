@@ -59,6 +59,9 @@ func (o *owner) sweep(ctx context.Context) error {
 	if err := o.save(ctx); err != nil { // how they ended: behind this nobody else knows
 		return err
 	}
+	if o.group.Web != nil {
+		o.publish() // who asks for the site waits for the next container now, and is not sent to this one
+	}
 	errs := make([]error, len(ids))
 	var all sync.WaitGroup
 	for i, id := range ids {

@@ -246,6 +246,24 @@ func TestRequestIsHeldWhileASiteThatFailedStartsAnew(t *testing.T) {
 	})
 }
 
+func TestRequestIsHeldWhileASiteRestarts(t *testing.T) {
+	simulateSite(t, func(w *world, s *site) {
+		s.listen("80")
+		g := webApp(0)
+		w.put(g)
+		w.machine.latency = 2 * time.Second // of each thing that is asked of it
+		began, restarted := time.Now(), make(chan error, 1)
+		go func() { restarted <- w.Restart(w.t.Context(), g.ID) }()
+		w.pass(time.Second)
+		if _, err := w.Backend(w.t.Context(), g.ID); err != nil || time.Since(began) < 2*w.machine.latency {
+			t.Errorf("answered after %s, %v: by a container that is being ended", time.Since(began), err)
+		}
+		if err := <-restarted; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestStoppedSiteStaysStopped(t *testing.T) {
 	simulateSite(t, func(w *world, s *site) {
 		s.listen("80")
