@@ -31,6 +31,8 @@ var (
 	ErrRoleTaken = fault.New(fault.Conflict, "RoleDefinitionWithSameNameExists", "A role definition with this name exists already.")
 	// ErrRoleInUse: the role is assigned.
 	ErrRoleInUse = fault.New(fault.Conflict, "RoleDefinitionHasAssignments", "There are existing role assignments referencing role.")
+	// ErrTooManyRoles: there are as many custom roles as there may be.
+	ErrTooManyRoles = fault.Newf(fault.Invalid, "RoleDefinitionLimitExceeded", "No more custom roles can be made: the limit is %d.", maxRoles)
 	// ErrNotAssignable: none of the role's assignable scopes covers the scope of the assignment.
 	ErrNotAssignable = fault.New(fault.Invalid, "RoleDefinitionNotAssignableAtScope", "The role cannot be assigned at this scope.").WithTarget("properties.roleDefinitionId")
 	// ErrInvalid: a value is not valid; Target names it.

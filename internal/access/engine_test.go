@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -279,6 +280,10 @@ func TestCustomRoles(t *testing.T) {
 		"many actions": func(r *access.RoleDefinition) {
 			r.Permissions = []access.Permission{{Actions: strings.Split(strings.Repeat("a,", 3000)+"a", ",")}}
 		},
+		"long actions": func(r *access.RoleDefinition) {
+			r.Permissions = []access.Permission{{Actions: strings.Split(strings.Repeat(strings.Repeat("a", 200)+",", 400)+"a", ",")}}
+		},
+		"many scopes":    func(r *access.RoleDefinition) { r.AssignableScopes = slices.Repeat([]resource.ID{acme}, 201) },
 		"a long comment": func(r *access.RoleDefinition) { r.Description = strings.Repeat("x", 2000) },
 	} {
 		r := role
@@ -313,6 +318,26 @@ func TestARoleIsAssignedOnlyWhereItsScopesReach(t *testing.T) {
 	role.AssignableScopes = []resource.ID{other}
 	if _, err = f.engine.PutRole(ctx, role); err != nil {
 		t.Errorf("narrowing a role that nobody has: %v", err)
+	}
+}
+
+// crowded has as many custom roles as there may be.
+type crowded struct{ access.Store }
+
+func (c crowded) CustomRoles(ctx context.Context) ([]access.RoleDefinition, error) {
+	roles, err := c.Store.CustomRoles(ctx)
+	return append(make([]access.RoleDefinition, 5000-len(roles)), roles...), err
+}
+
+func TestCustomRolesAreBounded(t *testing.T) {
+	f := open(t)
+	role, err := f.engine.PutRole(t.Context(), access.RoleDefinition{Name: "Custom", AssignableScopes: []resource.ID{acme}})
+	must(t, err)
+	f.engine = access.NewEngine(crowded{sql.NewAccess(f.db, tenant)}, tenant)
+	_, err = f.engine.PutRole(t.Context(), access.RoleDefinition{Name: "Another", AssignableScopes: []resource.ID{acme}})
+	wantErr(t, "one too many", err, access.ErrTooManyRoles)
+	if _, err := f.engine.PutRole(t.Context(), role); err != nil {
+		t.Errorf("changing one that is there: %v", err)
 	}
 }
 

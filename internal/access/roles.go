@@ -12,12 +12,15 @@ import (
 	"fairlead.dev/internal/resource"
 )
 
-// Bounds of a custom role, as Azure has them.
+// Bounds of custom roles: who may write one on a single group must not be able to fill the memory of all.
 const (
-	maxRoleName        = 128  // characters
-	maxRoleDescription = 1024 // bytes
-	maxRolePatterns    = 2048 // in all lists together
-	maxPattern         = 512  // bytes
+	maxRoles           = 5000 // of a tenant, as in Azure
+	maxRoleName        = 128  // characters, as in Azure
+	maxRoleDescription = 1024 // bytes, as in Azure
+	maxRoleScopes      = 200
+	maxRolePatterns    = 2048     // in all lists together
+	maxRoleText        = 64 << 10 // bytes of all patterns together
+	maxPattern         = 512      // bytes
 )
 
 // RoleID gives the id of the role with a GUID, as built-in roles have it.
@@ -26,7 +29,8 @@ func RoleID(guid string) resource.ID {
 }
 
 // PutRole creates or replaces a custom role and gives it as stored; one without GUID gets one. ErrRoleTaken, ErrInvalid,
-// ErrRoleInUse when it is assigned where it could no longer be: whoever may change it from then on has no say there.
+// ErrTooManyRoles, ErrRoleInUse when it is assigned where it could no longer be: whoever may change it from then on has no
+// say there.
 func (e *Engine) PutRole(ctx context.Context, r RoleDefinition) (RoleDefinition, error) {
 	if r.GUID == "" {
 		r.GUID = uuid.NewString()
@@ -47,6 +51,9 @@ func (e *Engine) PutRole(ctx context.Context, r RoleDefinition) (RoleDefinition,
 	}
 	e.changing.Lock()
 	defer e.changing.Unlock()
+	if err := e.roomFor(ctx, r.GUID); err != nil {
+		return RoleDefinition{}, err
+	}
 	assigned, err := e.store.Assignments(ctx, AssignmentFilter{RoleGUID: r.GUID})
 	if err != nil {
 		return RoleDefinition{}, err
@@ -61,6 +68,18 @@ func (e *Engine) PutRole(ctx context.Context, r RoleDefinition) (RoleDefinition,
 		return RoleDefinition{}, fmt.Errorf("storing role %q: %w", r.Name, err)
 	}
 	return r, nil
+}
+
+// roomFor refuses one more custom role than there may be.
+func (e *Engine) roomFor(ctx context.Context, guid string) error {
+	have, err := e.store.CustomRoles(ctx)
+	if err != nil {
+		return err
+	}
+	if len(have) >= maxRoles && !slices.ContainsFunc(have, func(r RoleDefinition) bool { return r.GUID == guid }) {
+		return ErrTooManyRoles
+	}
+	return nil
 }
 
 // DeleteRole removes a custom role; ErrRoleUnknown, ErrRoleInUse, ErrRoleTaken for a built-in one.
@@ -86,10 +105,13 @@ func checkRole(r RoleDefinition) error {
 	case len(r.AssignableScopes) == 0 || slices.ContainsFunc(r.AssignableScopes, resource.ID.IsZero):
 		return ErrInvalid.WithTarget("properties.assignableScopes").WithMessage("a role needs at least one assignable scope")
 	}
-	patterns := 0
+	if n := len(r.AssignableScopes); n > maxRoleScopes {
+		return ErrInvalid.WithTarget("properties.assignableScopes").WithMessage("the role has %d assignable scopes; the limit is %d", n, maxRoleScopes)
+	}
+	patterns, text := 0, 0
 	for _, p := range r.Permissions {
 		for _, list := range [][]string{p.Actions, p.NotActions, p.DataActions, p.NotDataActions} {
-			patterns += len(list)
+			patterns, text = patterns+len(list), text+len(strings.Join(list, ""))
 			if i := slices.IndexFunc(list, badPattern); i >= 0 {
 				return ErrInvalid.WithTarget("properties.permissions").WithMessage("'%.80s' is not an action", list[i])
 			}
@@ -97,6 +119,9 @@ func checkRole(r RoleDefinition) error {
 	}
 	if patterns > maxRolePatterns {
 		return ErrInvalid.WithTarget("properties.permissions").WithMessage("the role has %d actions; the limit is %d", patterns, maxRolePatterns)
+	}
+	if text > maxRoleText {
+		return ErrInvalid.WithTarget("properties.permissions").WithMessage("the role's actions are %d bytes long; the limit is %d", text, maxRoleText)
 	}
 	return nil
 }
