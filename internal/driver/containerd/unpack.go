@@ -20,6 +20,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/archive/compression"
 	"github.com/containerd/errdefs"
 	"github.com/google/uuid"
+	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 
@@ -34,6 +35,7 @@ const (
 	maxEntries  = 5_000_000 // files, directories and so on
 	maxNames    = 512 << 20 // bytes of their names and of the records of directories: those stay in memory to the end
 	maxRatio    = 1000      // bytes for each compressed one
+	maxWindow   = 128 << 20 // bytes in memory while a layer in zstd is read
 	ratioFrom   = 1 << 20
 )
 
@@ -103,7 +105,7 @@ func (s *session) extract(ctx context.Context, layer pull.Layer, mounts []mount.
 		return err
 	}
 	defer blob.Close()
-	plain, err := compression.DecompressStream(bufio.NewReaderSize(blob, writeSize))
+	plain, err := decompress(blob)
 	if err != nil {
 		return fmt.Errorf("decompress %s: %w", layer.Digest, err)
 	}
@@ -123,6 +125,25 @@ func (s *session) extract(ctx context.Context, layer pull.Layer, mounts []mount.
 	return nil
 }
 
+// decompress gives what a layer's bytes stand for, by their own first ones. Of zstd, whose frames say how much memory it
+// takes to read them, it is no more than what its strongest setting asks for.
+func decompress(blob io.Reader) (io.ReadCloser, error) {
+	const magic = 10 // bytes that tell the formats apart
+	r := bufio.NewReaderSize(blob, writeSize)
+	head, err := r.Peek(magic)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if compression.DetectCompression(head) != compression.Zstd {
+		return compression.DecompressStream(r)
+	}
+	d, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow))
+	if err != nil {
+		return nil, err
+	}
+	return d.IOReadCloser(), nil
+}
+
 // unpackedLimit gives how many bytes a layer of size compressed ones may become.
 func unpackedLimit(size int64) int64 {
 	return min(maxUnpacked, max(ratioFrom, size)*maxRatio)
@@ -139,6 +160,9 @@ func (l *limitedReader) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p)
 	if l.limit -= int64(n); l.limit < 0 {
 		return 0, unpacksTooBig(l.layer)
+	}
+	if errors.Is(err, zstd.ErrWindowSizeExceeded) {
+		return 0, pull.ErrTooBig.WithMessage("layer %s needs more memory to be unpacked than is allowed: at most %d bytes", l.layer, int64(maxWindow)).WithCause(err)
 	}
 	return n, err
 }

@@ -162,6 +162,37 @@ func sparse(t *testing.T, size int64) []byte {
 	return bytes.ReplaceAll(buf.Bytes(), []byte("XNU.sparse."), []byte("GNU.sparse."))
 }
 
+// TestZstdWindow unpacks layers in zstd: one that says that reading it takes more memory than is allowed, and one that
+// takes just as much.
+func TestZstdWindow(t *testing.T) {
+	d := open(t, Config{})
+	r, err := layerOf(t, []file{{name: "f", mode: 0o644, body: []byte("x")}}).Uncompressed()
+	must(t, err)
+	plain, err := io.ReadAll(r)
+	must(t, err)
+	for log, want := range map[byte]error{27: nil, 28: pull.ErrTooBig} { // of the window's size
+		packed := frame(log, plain)
+		layer := pull.Layer{
+			Descriptor: content.Descriptor{MediaType: "application/vnd.oci.image.layer.v1.tar+zstd", Digest: content.FromBytes(packed), Size: int64(len(packed))},
+			DiffID:     content.FromBytes(plain),
+		}
+		s, err := d.Begin(t.Context(), "test")
+		must(t, err)
+		must(t, write(t.Context(), s, layer.Descriptor, packed))
+		if err := s.Unpack(t.Context(), []pull.Layer{layer}, nil); !errors.Is(err, want) {
+			t.Errorf("a window of %d bytes: %v, want %v", 1<<log, err, want)
+		}
+		must(t, s.End(context.Background()))
+	}
+}
+
+// frame gives plain as a frame of one block that is not compressed, whose header asks for a window (RFC 8878 section 3.1.1).
+func frame(windowLog byte, plain []byte) []byte {
+	block := len(plain)<<3 | 1 // the last one, raw
+	head := []byte{0x28, 0xb5, 0x2f, 0xfd, 0, (windowLog - 10) << 3, byte(block), byte(block >> 8), byte(block >> 16)}
+	return append(head, plain...)
+}
+
 // TestTollOfNames checks that what is kept in memory of an archive is bounded.
 func TestTollOfNames(t *testing.T) {
 	big := strings.Repeat("x", 1<<20)
