@@ -37,6 +37,7 @@ type authority struct {
 	key  crypto.Signer
 	pem  []byte
 	now  func() time.Time
+	anew bool // another one was trusted before
 
 	mu     sync.Mutex
 	leaves map[string]*tls.Certificate
@@ -53,6 +54,7 @@ func openAuthority(d *dataDir, origin resource.Origin, now func() time.Time) (*a
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("reading the certificate authority: %w", err)
 	}
+	a.anew = err == nil
 	if err := a.create(d, origin); err != nil {
 		return nil, fmt.Errorf("making the certificate authority: %w", err)
 	}

@@ -107,19 +107,22 @@ func TestAuthorityIsMadeAgainForAnotherDomain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	open := func(domains ...string) string {
+	open := func(anew bool, domains ...string) string {
 		t.Helper()
 		a, err := openAuthority(d, resource.Origin{Domains: domains}, time.Now)
 		if err != nil {
 			t.Fatal(err)
 		}
+		if a.anew != anew {
+			t.Errorf("for %v the authority is anew: %v", domains, a.anew)
+		}
 		return string(a.pem)
 	}
-	first := open("one.test")
-	if open("one.test") != first {
+	first := open(false, "one.test")
+	if open(false, "one.test") != first {
 		t.Error("the authority changed though the domain did not")
 	}
-	if open("one.test", "two.test") == first {
+	if open(true, "one.test", "two.test") == first {
 		t.Error("the authority did not change though it does not cover the new domain")
 	}
 }

@@ -104,6 +104,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.authority, err = openAuthority(s.data, s.origin, time.Now); err != nil {
 		return err
 	}
+	if s.authority.anew {
+		s.log.Warn("the certificate authority was made anew, for the domains have changed or it was old: whoever trusted it has to trust the new one", "file", AuthorityFile(s.cfg.Data))
+	}
 	if err := s.data.makePrivate("fairlead.db"); err != nil {
 		return err
 	}
