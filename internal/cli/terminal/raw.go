@@ -1,14 +1,10 @@
 package terminal
 
-import (
-	"os"
-
-	"golang.org/x/term"
-)
+import "golang.org/x/term"
 
 // Size gives the rows and columns of the terminal behind Out; zeros when there is none.
 func (s Streams) Size() (rows, columns int) {
-	f, ok := s.Out.(*os.File)
+	f, ok := fileOf(s.Out)
 	if !ok {
 		return 0, 0
 	}
@@ -22,8 +18,8 @@ func (s Streams) Size() (rows, columns int) {
 // Raw puts the terminal behind In into raw mode, so that every key reaches the other side. The function it returns
 // puts it back and must be called.
 func (s Streams) Raw() (restore func(), err error) {
-	f, ok := s.In.(*os.File)
-	if !ok || !IsTerminal(s.In) {
+	f, ok := fileOf(s.In)
+	if !ok || !IsTerminal(f) {
 		return func() {}, nil
 	}
 	state, err := term.MakeRaw(int(f.Fd()))

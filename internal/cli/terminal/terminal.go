@@ -41,12 +41,18 @@ func (w *Watched) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// IsTerminal reports whether one of the streams is a terminal.
-func IsTerminal(stream any) bool {
-	if w, ok := stream.(*Watched); ok {
+// fileOf gives the file behind one of the streams, if it is one.
+func fileOf(stream any) (f *os.File, ok bool) {
+	if w, watched := stream.(*Watched); watched {
 		stream = w.Writer
 	}
-	f, ok := stream.(*os.File)
+	f, ok = stream.(*os.File)
+	return f, ok
+}
+
+// IsTerminal reports whether one of the streams is a terminal.
+func IsTerminal(stream any) bool {
+	f, ok := fileOf(stream)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
@@ -158,7 +164,7 @@ func (s Streams) Notef(format string, args ...any) { fmt.Fprintf(s.Err, format+"
 
 // ReadSecret reads a secret: typed unseen on a terminal, else the whole of stdin without its final line break.
 func (s Streams) ReadSecret(prompt string) (string, error) {
-	if f, ok := s.In.(*os.File); ok && IsTerminal(s.In) {
+	if f, ok := fileOf(s.In); ok && IsTerminal(f) {
 		fmt.Fprint(s.Err, prompt+": ")
 		text, err := term.ReadPassword(int(f.Fd()))
 		fmt.Fprintln(s.Err)
