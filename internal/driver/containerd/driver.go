@@ -21,6 +21,7 @@ import (
 	"fairlead.dev/internal/driver/containerd/cgroup"
 	"fairlead.dev/internal/driver/containerd/daemon"
 	"fairlead.dev/internal/driver/containerd/network"
+	"fairlead.dev/internal/driver/containerd/process"
 )
 
 // Config says where a node keeps its things and what of the machine it uses. The zero values of all but DataDir choose
@@ -40,7 +41,7 @@ type Driver struct {
 	names      names
 	log        *slog.Logger
 	client     *client.Client
-	supervisor *daemon.Supervisor // nil with a containerd of others
+	supervisor *process.Supervisor // nil with a containerd of others
 	network    *network.Network
 	cgroups    *cgroup.Tree
 	runtime    ociRuntime

@@ -20,6 +20,7 @@ import (
 	"fairlead.dev/internal/driver/containerd/cgroup"
 	"fairlead.dev/internal/driver/containerd/daemon"
 	"fairlead.dev/internal/driver/containerd/network"
+	"fairlead.dev/internal/driver/containerd/process"
 )
 
 // purgeGrace is how long processes may take to end by themselves.
@@ -102,7 +103,7 @@ func endProcesses(ctx context.Context, cgroups *cgroup.Tree, n names) error {
 		if err != nil || len(pids) == 0 {
 			return err
 		}
-		g := daemon.Processes(pids)
+		g := process.Processes(pids)
 		err = errors.Join(g.Signal(sig), g.End(ctx, purgeGrace))
 		g.Close()
 		if err != nil {

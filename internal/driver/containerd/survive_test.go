@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"fairlead.dev/internal/driver/containerd/daemon"
+	"fairlead.dev/internal/driver/containerd/process"
 	"fairlead.dev/internal/run"
 )
 
@@ -65,7 +65,7 @@ func TestContainersOutliveUs(t *testing.T) {
 			runs := b.start("runs", counting, nil)
 			ends := b.start("ends", "sleep 0.5; exit 4", nil)
 			hungry := b.start("hungry", "sleep 0.5; exec tail -c 64m /dev/zero", func(s *run.ContainerSpec) { s.MemoryBytes = 16 << 20 })
-			ended := daemon.Processes([]int{int(ends.PID), int(hungry.PID)})
+			ended := process.Processes([]int{int(ends.PID), int(hungry.PID)})
 			defer ended.Close()
 			b.d.stop()
 			if stopped {
@@ -116,13 +116,13 @@ func TestShimKilled(t *testing.T) {
 	shims, err := b.d.names.daemon().Shims("c")
 	must(t, err)
 	defer shims.Close()
-	process := daemon.Processes([]int{int(started.PID)})
-	defer process.Close()
+	running := process.Processes([]int{int(started.PID)})
+	defer running.Close()
 	must(t, shims.Signal(unix.SIGKILL))
 	if e := b.exit(); e.ID != "c" || e.Code != 137 || e.OOM {
 		t.Errorf("exit %+v", e)
 	}
-	must(t, process.End(t.Context(), 10*time.Second))
+	must(t, running.End(t.Context(), 10*time.Second))
 	observed, _, err := b.d.List(t.Context())
 	must(t, err)
 	if len(observed) != 1 || observed[0].Running || observed[0].ExitCode != 137 {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
 	"github.com/containerd/containerd/v2/cmd/containerd/command"
@@ -19,8 +20,12 @@ import (
 	"github.com/containerd/plugin/registry"
 )
 
-// Name is what the daemon is called among the processes: its argv[0].
-const Name = "fairlead-containerd"
+// What the daemon is called among the processes, its argv[0]: that of container groups and web apps, and one that serves
+// the kubelet of a node.
+const (
+	Name     = "fairlead-containerd"
+	NodeName = "fairlead-node-containerd"
+)
 
 // Applet reports whether a process that was started with args (os.Args) is to be the containerd daemon or its shim
 // instead of the program it looks like, and gives what it has to run; run's result is the exit status. main calls it
@@ -34,7 +39,9 @@ func Applet(args []string) (run func() int, ok bool) {
 	case len(args) > 1 && (args[1] == "-namespace" || args[1] == "-info"):
 		return runShim, true
 	case len(args) > 0 && filepath.Base(args[0]) == Name:
-		return func() int { return runDaemon(args) }, true
+		return func() int { return runDaemon(args, daemonPlugins) }, true
+	case len(args) > 0 && filepath.Base(args[0]) == NodeName:
+		return func() int { return runDaemon(args, daemonPlugins, criPlugins) }, true
 	}
 	return nil, false
 }
@@ -45,10 +52,12 @@ func runShim() int {
 	return 0
 }
 
-func runDaemon(args []string) int {
-	keepPlugins(func(uri string) bool { return daemonPlugins[uri] })
+func runDaemon(args []string, wanted ...map[string]bool) int {
+	keepPlugins(func(uri string) bool {
+		return slices.ContainsFunc(wanted, func(set map[string]bool) bool { return set[uri] })
+	})
 	if err := command.App().Run(context.Background(), args); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %s\n", Name, err)
+		fmt.Fprintf(os.Stderr, "%s: %s\n", args[0], err)
 		return 1
 	}
 	return 0

@@ -4,12 +4,10 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,6 +16,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/internal/driver/containerd/process"
 )
 
 func TestMain(m *testing.M) {
@@ -62,7 +62,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func start(t *testing.T, c Config) *Supervisor {
+func start(t *testing.T, c Config) *process.Supervisor {
 	t.Helper()
 	s, err := Open(t.Context(), c, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	must(t, err)
@@ -96,7 +96,7 @@ func TestReplacesWhatIsNotItsOwn(t *testing.T) {
 			if again := start(t, c); again.PID() == first.PID() {
 				t.Error("it was kept")
 			}
-			if running, err := c.daemons(); err != nil || len(running) != 1 {
+			if running, err := c.running(); err != nil || len(running) != 1 {
 				t.Errorf("%d daemons run, %v", len(running), err)
 			} else {
 				running.Close()
@@ -121,7 +121,8 @@ func copyOfOurs(t *testing.T) string {
 
 // TestComesBack kills the daemon several times.
 func TestComesBack(t *testing.T) {
-	s := start(t, config(t))
+	c := config(t)
+	s := start(t, c)
 	ctx, cancel := context.WithCancel(t.Context())
 	back, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- s.Run(ctx, func() { back <- struct{}{} }) }()
@@ -139,7 +140,7 @@ func TestComesBack(t *testing.T) {
 	}
 	cancel()
 	must(t, <-done)
-	if running, _ := s.cfg.daemons(); len(running) != 1 {
+	if running, _ := c.running(); len(running) != 1 {
 		t.Errorf("%d daemons run after Run", len(running))
 	} else {
 		running.Close()
@@ -154,7 +155,7 @@ func TestStopEndsWhatHangs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), stopGrace+time.Second)
 	defer cancel()
 	must(t, c.Stop(ctx))
-	if running, err := c.daemons(); err != nil || len(running) > 0 {
+	if running, err := c.running(); err != nil || len(running) > 0 {
 		running.Close()
 		t.Errorf("%d daemons run, %v", len(running), err)
 	}
@@ -215,23 +216,4 @@ func TestConfigIsTOML(t *testing.T) {
 	if got.Root != c.Root+"/root" || got.State != "/run/x/state" {
 		t.Errorf("read back %+v", got)
 	}
-}
-
-func TestProcessEnds(t *testing.T) {
-	cmd := exec.Command("sleep", "1000")
-	must(t, cmd.Start())
-	g := Processes([]int{cmd.Process.Pid, 1 << 22})
-	defer g.Close()
-	if len(g) != 1 {
-		t.Fatalf("%d processes", len(g))
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	if err := g[0].wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("waiting for what runs: %v", err)
-	}
-	must(t, g.End(t.Context(), 0))
-	_ = cmd.Wait()
-	must(t, g.End(t.Context(), time.Second))
-	must(t, g.Signal(unix.SIGTERM))
 }

@@ -1,13 +1,15 @@
 //go:build linux
 
-package daemon
+// Package process owns the processes that outlive us: handles on them that cannot come to mean a stranger, the
+// namespaces that they are started in, and the Supervisor that starts one, finds one that runs already, and brings it
+// back when it dies. What the processes are is the business of those who describe them.
+package process
 
 import (
 	"context"
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -115,27 +117,8 @@ func Processes(pids []int) Group {
 	return g
 }
 
-// Shims gives the shims of a container; of all containers when id is "". Like the daemon they are found by what they
-// were started with, so that no stale file can lead to a stranger.
-func (c Config) Shims(id string) (Group, error) {
-	return find(func(argv []string) bool {
-		if len(argv) < 3 || argv[1] != "-namespace" || argv[2] != c.Namespace {
-			return false
-		}
-		at := slices.Index(argv, "-id")
-		return id == "" || at > 0 && at+1 < len(argv) && argv[at+1] == id
-	})
-}
-
-// daemons gives the daemons that run over this configuration: one at most, unless something went wrong.
-func (c Config) daemons() (Group, error) {
-	return find(func(argv []string) bool {
-		return filepath.Base(argv[0]) == Name && slices.Contains(argv, c.file())
-	})
-}
-
-// find gives the processes whose command line match accepts.
-func find(match func(argv []string) bool) (Group, error) {
+// Find gives the processes whose command line match accepts.
+func Find(match func(argv []string) bool) (Group, error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return nil, err
