@@ -20,6 +20,15 @@ help: ## This list
 build: ## bin/fairlead
 	go build -ldflags '$(LDFLAGS)' -o bin/fairlead ./cmd/fairlead
 
+.PHONY: kube
+kube: ## bin/fairlead-kube: Kubernetes as one program; the first build takes more than ten minutes
+	@scripts/kube.sh
+
+.PHONY: test-kube
+test-kube: kube ## The tests that run clusters
+	@scripts/deps.sh kube
+	FAIRLEAD_KUBE=$(CURDIR)/bin/fairlead-kube go test -count=1 -timeout 20m -run '^TestCluster' ./internal/driver/containerd
+
 .PHONY: deps
 deps: ## Install what running and testing need (Debian packages); says what it installs
 	@scripts/deps.sh

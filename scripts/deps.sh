@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that Fairlead's compute and its tests need, and with the argument "bench" those of the
-# benchmarks too, and says which. Does nothing when all are there. Needs root only when something is missing.
+# Installs the Debian packages that Fairlead's compute and its tests need, with the argument "bench" those of the benchmarks
+# too, with "kube" those of clusters, and says which. Does nothing when all are there. Needs root only when something is
+# missing.
 set -euo pipefail
 
 # package  program or file that shows it is there  what it is for
@@ -18,6 +19,9 @@ needs=(
   "libc6-dev                   /usr/include/stdlib.h       the race detector needs cgo"
   "git                         /usr/bin/git                the version in the binary"
 )
+if [ "${1:-}" = kube ]; then
+  needs+=("nftables /usr/sbin/nft the rules of services in clusters")
+fi
 if [ "${1:-}" = bench ]; then
   needs+=("docker-registry /usr/bin/docker-registry the peer that benchmarks measure beside")
 fi

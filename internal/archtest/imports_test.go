@@ -13,7 +13,7 @@ import (
 const module = "fairlead.dev/"
 
 // core lists the rooms of the core from left to right: each may import only what stands to its left.
-var core = []string{"fault", "memo", "secret", "resource", "content", "identity", "access", "registry", "pull", "run", "explain"}
+var core = []string{"fault", "memo", "secret", "resource", "content", "identity", "access", "registry", "pull", "run", "cluster", "explain"}
 
 // exceptions within the core: the node's side meets the registry on the wire only.
 var never = map[string][]string{

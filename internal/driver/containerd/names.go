@@ -18,6 +18,8 @@ type names struct {
 	namespace string // of containerd; also what shims are known by
 	run       string // short directory for sockets, namespaces and bundles; empty after a restart of the machine
 	root      string // directory, inside the data directory, for content, snapshots and logs
+	clusters  string // directory, inside the data directory, for what managed clusters keep
+	nodes     string // short directory for the clusters' nodes
 	socket    string // of containerd
 	bridge    string // network interface
 	cgroup    string // parent of all control groups
@@ -37,9 +39,11 @@ func namesOf(cfg Config) (names, error) {
 		namespace: "fairlead-" + hash,
 		run:       "/run/fairlead-" + hash,
 		root:      filepath.Join(path, "containerd"),
+		clusters:  filepath.Join(path, "clusters"),
 		bridge:    "fl" + hash,
 		cgroup:    "/fairlead-" + hash,
 	}
+	n.nodes = filepath.Join(n.run, "n")
 	n.socket = n.daemon().Socket()
 	if cfg.Socket != "" {
 		n.socket = cfg.Socket

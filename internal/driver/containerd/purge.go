@@ -44,13 +44,16 @@ func Purge(ctx context.Context, cfg Config) error {
 	}{
 		{"empty the namespace of containerd", func() error { return emptyNamespace(ctx, cfg, n) }},
 		{"stop containerd", func() error { return n.daemon().Stop(ctx) }},
-		{"end the containers' processes", func() error { return endProcesses(ctx, cgroups, n) }},
+		{"end the clusters' programs", func() error { return endClusters(ctx, n) }},
+		{"end the containers' processes", func() error {
+			return process.EndAll(ctx, purgeGrace, func() ([]int, error) { return cgroups.Processes(n.cgroup) })
+		}},
 		{"end the shims", func() error { return endShims(ctx, n.daemon()) }},
 		{"unmount", func() error {
 			return unmountUnder(n.run+"/", n.root+"/", filepath.Join(filepath.Dir(n.root), overlayCheck))
 		}},
 		{"remove the network", func() error { return network.Remove(ctx, n.network(cfg)) }},
-		{"remove the control groups", func() error { return removeGroup(ctx, cgroups, n.cgroup) }},
+		{"remove the control groups", func() error { return cgroups.RemovePatiently(ctx, n.cgroup) }},
 		{"remove " + n.run, func() error { return os.RemoveAll(n.run) }},
 	}
 	var errs []error
@@ -94,24 +97,19 @@ func emptyNamespace(ctx context.Context, cfg Config, n names) (err error) {
 	return errors.Join(append(errs, d.dropStaleLeases(ctx))...)
 }
 
-// endProcesses ends whatever runs in the control groups: SIGTERM, after a grace SIGKILL, again until none is left, for a
-// process may fork meanwhile.
-func endProcesses(ctx context.Context, cgroups *cgroup.Tree, n names) error {
-	sig := unix.SIGTERM
-	for ctx.Err() == nil {
-		pids, err := cgroups.Processes(n.cgroup)
-		if err != nil || len(pids) == 0 {
-			return err
-		}
-		g := process.Processes(pids)
-		err = errors.Join(g.Signal(sig), g.End(ctx, purgeGrace))
-		g.Close()
-		if err != nil {
-			return err
-		}
-		sig = unix.SIGKILL
+// endClusters ends what keeps the nodes of managed clusters running, and the shims of their pods, before the pods: else
+// they would be started again. All of them have a path of ours among their arguments.
+func endClusters(ctx context.Context, n names) error {
+	programs, err := process.Find(func(argv []string) bool {
+		return slices.ContainsFunc(argv[1:], func(arg string) bool {
+			return strings.HasPrefix(arg, n.clusters+"/") || strings.HasPrefix(arg, n.nodes+"/")
+		})
+	})
+	if err != nil {
+		return err
 	}
-	return ctx.Err()
+	defer programs.Close()
+	return errors.Join(programs.Signal(unix.SIGKILL), programs.End(ctx, purgeGrace))
 }
 
 func endShims(ctx context.Context, c daemon.Config) error {

@@ -135,7 +135,7 @@ func (d *Driver) Remove(ctx context.Context, id string) error {
 		return err
 	}
 	if sandbox := c.Labels[labelSandbox]; sandbox != "" {
-		if err := removeGroup(ctx, d.cgroups, d.names.containerGroup(sandbox, id)); err != nil {
+		if err := d.cgroups.RemovePatiently(ctx, d.names.containerGroup(sandbox, id)); err != nil {
 			return err
 		}
 	}

@@ -12,9 +12,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"fairlead.dev/internal/driver/containerd/cgroup"
 	"fairlead.dev/internal/driver/containerd/network"
@@ -108,27 +105,11 @@ func (d *Driver) RemoveSandbox(ctx context.Context, id string) error {
 }
 
 func (d *Driver) removeSandbox(ctx context.Context, r record) error {
-	err := errors.Join(d.network.Detach(ctx, r.ID, r.Ports), removeGroup(ctx, d.cgroups, d.names.sandboxGroup(r.ID)))
+	err := errors.Join(d.network.Detach(ctx, r.ID, r.Ports), d.cgroups.RemovePatiently(ctx, d.names.sandboxGroup(r.ID)))
 	if err != nil {
 		return fmt.Errorf("remove sandbox: %w", err) // the record stays: it is tried again
 	}
 	return os.RemoveAll(d.names.sandboxDir(r.ID))
-}
-
-// removeGroup removes a control group, waiting for the kernel where it still lets go of the last process.
-func removeGroup(ctx context.Context, cgroups *cgroup.Tree, path string) error {
-	const patience, pause = 2 * time.Second, 5 * time.Millisecond
-	for until := time.Now().Add(patience); ; {
-		err := cgroups.Remove(path)
-		if !errors.Is(err, unix.EBUSY) || time.Now().After(until) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(err, ctx.Err())
-		case <-time.After(pause):
-		}
-	}
 }
 
 func portsOf(mappings []run.PortMapping) []network.Port {

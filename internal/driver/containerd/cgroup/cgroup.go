@@ -7,6 +7,7 @@ package cgroup
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -152,6 +154,46 @@ func (t *Tree) Create(path string, l Limits) error {
 	return nil
 }
 
+// CreateEverywhere makes the group at path without limits, in every hierarchy: a kubelet wants to find it in all of them.
+func (t *Tree) CreateEverywhere(path string) error {
+	if err := t.Create(path, Limits{}); err != nil {
+		return err
+	}
+	for controller, mount := range t.controllers {
+		if strings.HasPrefix(controller, "name=") {
+			continue
+		}
+		if err := os.MkdirAll(filepath.Join(mount, path), 0o755); err != nil {
+			return err
+		}
+		if controller == "cpuset" {
+			if err := inheritCPUs(mount, path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// inheritCPUs gives the group at path and those above it the processors and memory of the root: in version 1 a new group
+// has none, and no process can be put into it (cpusets(7)).
+func inheritCPUs(mount, path string) error {
+	dir := mount
+	for part := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+			value, err := os.ReadFile(filepath.Join(dir, file))
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(filepath.Join(dir, part, file), value, 0); err != nil {
+				return err
+			}
+		}
+		dir = filepath.Join(dir, part)
+	}
+	return nil
+}
+
 func versionOne(controller string, l Limits) []write {
 	switch {
 	case controller == "cpu" && l.CPU > 0:
@@ -214,6 +256,22 @@ func (t *Tree) Remove(path string) error {
 		errs = append(errs, removeTree(filepath.Join(mount, path)))
 	}
 	return errors.Join(errs...)
+}
+
+// RemovePatiently is Remove that waits for the kernel where it still lets go of the last process.
+func (t *Tree) RemovePatiently(ctx context.Context, path string) error {
+	const patience, pause = 2 * time.Second, 5 * time.Millisecond
+	for until := time.Now().Add(patience); ; {
+		err := t.Remove(path)
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(pause):
+		}
+	}
 }
 
 func removeTree(dir string) error {

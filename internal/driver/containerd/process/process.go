@@ -106,6 +106,26 @@ func (g Group) Close() {
 	}
 }
 
+// EndAll ends the processes that list gives: SIGTERM, after grace SIGKILL, again until there are none, for a process may
+// fork meanwhile.
+func EndAll(ctx context.Context, grace time.Duration, list func() ([]int, error)) error {
+	sig := unix.SIGTERM
+	for ctx.Err() == nil {
+		pids, err := list()
+		if err != nil || len(pids) == 0 {
+			return err
+		}
+		g := Processes(pids)
+		err = errors.Join(g.Signal(sig), g.End(ctx, grace))
+		g.Close()
+		if err != nil {
+			return err
+		}
+		sig = unix.SIGKILL
+	}
+	return ctx.Err()
+}
+
 // Processes gives handles on processes by their numbers, leaving out those that have ended.
 func Processes(pids []int) Group {
 	var g Group

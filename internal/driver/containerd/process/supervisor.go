@@ -181,8 +181,7 @@ func endOf(err error) error {
 	if err == nil {
 		return errors.New("exit status 0")
 	}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return errors.New(exit.String())
 	}
 	return err

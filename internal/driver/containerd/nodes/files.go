@@ -1,0 +1,119 @@
+//go:build linux
+
+package nodes
+
+import (
+	"encoding/json"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"fairlead.dev/internal/driver/containerd/process"
+)
+
+const (
+	kubeLimit = 3 * time.Minute // from the start of fairlead-kube until its node is ready
+	kubeGrace = 8 * time.Second
+	podGrace  = 3 * time.Second
+)
+
+// writeFiles writes what the node's processes read.
+func (n *node) writeFiles() error {
+	files := map[string][]byte{n.dir("cni", "10-fairlead.conflist"): n.network()}
+	if n.cfg.Authority != "" {
+		authority, err := os.ReadFile(n.cfg.Authority)
+		if err != nil {
+			return err
+		}
+		files[n.dir("trust", "fairlead.pem")] = authority
+	}
+	for name, text := range n.plan.Objects {
+		files[filepath.Join(n.objects(), name)] = text
+	}
+	for path, text := range map[string][]byte{n.shared("authentication.json"): n.plan.Authentication, n.shared("authorization.json"): n.plan.Authorization} {
+		if len(text) > 0 {
+			files[path] = text
+		}
+	}
+	if err := os.RemoveAll(n.objects()); err != nil { // what the plan no longer has is not applied again
+		return err
+	}
+	for path, text := range files {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shared is where the cluster keeps what belongs to no node.
+func (n *node) shared(name string) string { return filepath.Join(n.cfg.Dir, n.plan.Key, name) }
+
+func (n *node) objects() string { return n.shared("objects") }
+
+// object is a configuration as it stands in a file.
+type object = map[string]any
+
+func encode(v any) []byte {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		panic(err) // what is encoded here is ours
+	}
+	return append(text, '\n')
+}
+
+// network is the CNI configuration of the node's pods. Addresses of pods are hidden from outside by the node's own rules,
+// not by the bridge's, which would hide them from the other nodes' pods as well.
+func (n *node) network() []byte {
+	return encode(object{
+		"cniVersion": "1.0.0", "name": "fairlead", "plugins": []object{
+			{
+				"type": "bridge", "bridge": podBridge, "isDefaultGateway": true, "hairpinMode": true,
+				"ipam": object{
+					"type": "host-local", "dataDir": n.run("ipam"), "ranges": [][]object{{{"subnet": n.podCIDR().String()}}},
+				},
+			},
+			{"type": "portmap", "snat": true, "capabilities": object{"portMappings": true}},
+		},
+	})
+}
+
+// kube gives the process of fairlead-kube on this node. The file that it reads is the contract between the two programs;
+// package config of module fairlead.dev/kube documents it.
+func (n *node) kube(program string, server netip.AddrPort) process.Program {
+	self := object{
+		"name": n.name(), "address": n.state.Address, "podCIDR": n.podCIDR(), "dir": n.dir("kube"), "socket": n.daemon().Socket(),
+		"cgroupRoot": n.cgroup(), "labels": n.plan.Nodes[n.index].Labels, "providerID": n.plan.Nodes[n.index].ProviderID,
+		"verifyPull": n.plan.VerifyPull,
+	}
+	file := object{
+		"cluster": n.plan.Name, "dir": filepath.Join(n.cfg.Dir, n.plan.Key), "podCIDR": n.plan.PodCIDR, "serviceCIDR": n.plan.ServiceCIDR,
+		"dnsDomain": n.plan.DNSDomain, "server": server.String(), "node": self,
+	}
+	if n.index == 0 {
+		file["controlPlane"] = n.controlPlane()
+	}
+	return process.Program{
+		Name: Program, Path: program, Args: []string{"run", n.dir("fairlead-kube.json")}, Log: n.dir("fairlead-kube.log"),
+		Notify: n.run("k", "notify.sock"), ConfigFile: n.dir("fairlead-kube.json"), Config: encode(file), Namespaces: n.namespaces(),
+		StartLimit: kubeLimit, StopGrace: kubeGrace,
+	}
+}
+
+func (n *node) controlPlane() object {
+	out := object{"names": n.plan.Hosts, "issuer": n.plan.Issuer}
+	if len(n.plan.Authentication) > 0 {
+		out["authentication"] = n.shared("authentication.json")
+	}
+	if len(n.plan.Authorization) > 0 {
+		out["authorization"] = n.shared("authorization.json")
+	}
+	if len(n.plan.Objects) > 0 {
+		out["manifests"] = n.objects()
+	}
+	return out
+}
