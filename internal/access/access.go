@@ -202,6 +202,10 @@ func noun(scope resource.ID) string {
 		return "resource group"
 	case "subscriptions":
 		return "subscription"
+	case "managedClusters":
+		return "cluster"
+	case "namespaces":
+		return "namespace"
 	}
 	return "scope"
 }

@@ -104,8 +104,8 @@ func TestBuiltInRolesHaveTheirOwnIDs(t *testing.T) {
 		}
 		seen[r.GUID], seen[r.Name] = true, true
 	}
-	if len(access.BuiltIn()) != 14 {
-		t.Errorf("%d built-in roles, want 14", len(access.BuiltIn()))
+	if len(access.BuiltIn()) != 21 {
+		t.Errorf("%d built-in roles, want 21", len(access.BuiltIn()))
 	}
 }
 
@@ -297,4 +297,53 @@ func FuzzRolePattern(f *testing.F) {
 			t.Errorf("%q, %q: a pattern without wildcards is not plain equality", pattern, name)
 		}
 	})
+}
+
+// TestClusterRoles holds Azure's roles for clusters to what their descriptions promise.
+func TestClusterRoles(t *testing.T) {
+	const clusters = "Microsoft.ContainerService/managedClusters/"
+	roles := map[string]access.RoleDefinition{}
+	for _, r := range access.BuiltIn() {
+		roles[strings.TrimPrefix(r.Name, "Azure Kubernetes Service ")] = r
+	}
+	for action, may := range map[string][]string{
+		"pods/read":                                     {"RBAC Reader", "RBAC Writer", "RBAC Admin", "RBAC Cluster Admin"},
+		"apps/deployments/write":                        {"RBAC Writer", "RBAC Admin", "RBAC Cluster Admin"},
+		"pods/exec/action":                              {"RBAC Writer", "RBAC Admin", "RBAC Cluster Admin"},
+		"secrets/read":                                  {"RBAC Writer", "RBAC Admin", "RBAC Cluster Admin"},
+		"namespaces/read":                               {"RBAC Reader", "RBAC Writer", "RBAC Admin", "RBAC Cluster Admin"},
+		"resourcequotas/write":                          {"RBAC Cluster Admin"},
+		"namespaces/delete":                             {"RBAC Cluster Admin"},
+		"nodes/read":                                    {"RBAC Admin", "RBAC Cluster Admin"},
+		"example.com/widgets/read":                      {"RBAC Admin", "RBAC Cluster Admin"},
+		"serviceaccounts/write":                         {"RBAC Writer", "RBAC Admin", "RBAC Cluster Admin"},
+		"coordination.k8s.io/x/write":                   {"RBAC Admin", "RBAC Cluster Admin"},
+		"rbac.authorization.k8s.io/roles/write":         {"RBAC Admin", "RBAC Cluster Admin"},
+		"rbac.authorization.k8s.io/roles/bind/action":   {"RBAC Admin", "RBAC Cluster Admin"},
+		"rbac.authorization.k8s.io/rolebindings/delete": {"RBAC Admin", "RBAC Cluster Admin"},
+	} {
+		for _, name := range []string{"RBAC Reader", "RBAC Writer", "RBAC Admin", "RBAC Cluster Admin", "Cluster User Role", "Cluster Admin Role", "Contributor Role"} {
+			if got, want := roles[name].Allows(data(clusters+action)), slices.Contains(may, name); got != want {
+				t.Errorf("%s: %s is %v, want %v", name, action, got, want)
+			}
+		}
+	}
+	for action, may := range map[string][]string{
+		"listClusterUserCredential/action":  {"RBAC Admin", "RBAC Cluster Admin", "Cluster User Role", "Contributor Role"},
+		"listClusterAdminCredential/action": {"Cluster Admin Role", "Contributor Role"},
+		"read":                              {"Cluster User Role", "Cluster Admin Role", "Contributor Role"},
+		"write":                             {"Contributor Role"},
+	} {
+		for _, name := range []string{"RBAC Reader", "RBAC Writer", "RBAC Admin", "RBAC Cluster Admin", "Cluster User Role", "Cluster Admin Role", "Contributor Role"} {
+			if got, want := roles[name].Allows(control(clusters+action)), slices.Contains(may, name); got != want {
+				t.Errorf("%s: %s is %v, want %v", name, action, got, want)
+			}
+		}
+	}
+	// Owner and Contributor manage clusters; as in Azure that opens none of what is in them.
+	for _, name := range []string{"Owner", "Contributor", "Reader"} {
+		if roles[name].Allows(data(clusters + "pods/read")) {
+			t.Errorf("%s reads pods", name)
+		}
+	}
 }

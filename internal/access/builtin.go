@@ -6,7 +6,7 @@ import "fairlead.dev/internal/resource"
 //
 // Source: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
 func BuiltIn() []RoleDefinition {
-	return []RoleDefinition{
+	return append(clusterRoles(), []RoleDefinition{
 		builtIn("8e3af657-a8ff-443c-a75c-2fe8c4bcb635", "Owner",
 			"Grants full access to manage all resources, including the ability to assign roles in Azure RBAC.",
 			Permission{Actions: []string{"*"}}),
@@ -59,7 +59,7 @@ func BuiltIn() []RoleDefinition {
 		builtIn("bfdb9389-c9a5-478a-bb2f-ba9ca092c3c7", "Container Registry Repository Catalog Lister",
 			"Allows for listing all repositories in an Azure Container Registry.",
 			Permission{DataActions: []string{actionCatalog}}),
-	}
+	}...)
 }
 
 // The actions on a registry's content, as Azure's roles have them.

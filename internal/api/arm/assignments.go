@@ -163,6 +163,7 @@ func (h *Handler) putAssignment(ctx context.Context, c *call) (*reply, error) {
 // holdScope keeps the resource or group at a scope from being deleted until the function that it gives is called: an
 // assignment made behind the deletion's back would count for what is made under that name next.
 func (h *Handler) holdScope(scope resource.ID) func() {
+	scope = storedScope(scope)
 	switch group := scope.Group(); {
 	case group.IsZero():
 		return func() {}
@@ -176,6 +177,7 @@ func (h *Handler) holdScope(scope resource.ID) func() {
 // requireScope refuses an assignment at a scope that does not exist or is going: it would count when somebody makes one
 // later.
 func (h *Handler) requireScope(ctx context.Context, scope resource.ID) error {
+	scope = storedScope(scope)
 	switch {
 	case scope == resource.Root, scope.Is("Microsoft.Resources/subscriptions"):
 		return nil
@@ -185,6 +187,17 @@ func (h *Handler) requireScope(ctx context.Context, scope resource.ID) error {
 	}
 	_, err := h.load(ctx, scope)
 	return err
+}
+
+// storedScope gives the resource that a scope stands and falls with: of a namespace in a managed cluster the cluster, which
+// alone knows its namespaces; else the scope itself. Azure too takes assignments at namespaces that do not exist.
+//
+// Source: https://learn.microsoft.com/azure/aks/manage-azure-rbac
+func storedScope(scope resource.ID) resource.ID {
+	if scope.Is("Microsoft.ContainerService/managedClusters/namespaces") {
+		return scope.Parent()
+	}
+	return scope
 }
 
 func (h *Handler) roleToAssign(ctx context.Context, id string) (access.RoleDefinition, error) {
