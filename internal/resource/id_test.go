@@ -118,3 +118,29 @@ func FuzzParseHost(f *testing.F) {
 		}
 	})
 }
+
+func TestTokenAudience(t *testing.T) {
+	o := resource.Origin{Domains: []string{"fairlead.localhost", "fairlead.internal"}, Port: 8443}
+	for _, c := range []struct {
+		asked      string
+		byResource bool
+		audience   string
+		version    int
+	}{
+		{"https://management.azure.com/", false, "https://management.azure.com/", 1},
+		{"https://graph.fairlead.internal:8443", false, "https://graph.fairlead.internal:8443", 2},
+		{"https://graph.microsoft.com", true, "https://graph.microsoft.com", 1},
+		{"https://containerregistry.azure.net/", false, "https://containerregistry.azure.net/", 2},
+		{"https://containerregistry.azure.net", true, "https://containerregistry.azure.net", 1},
+		{"6DAE42F8-4368-4678-94ff-3960e28e3630", false, "6dae42f8-4368-4678-94ff-3960e28e3630", 1},
+		{"6dae42f8-4368-4678-94ff-3960e28e3630/", true, "6dae42f8-4368-4678-94ff-3960e28e3630", 1},
+		{"6dae42f8-4368-4678-94ff-3960e28e3631", false, "", 0},
+		{"https://vault.azure.net", false, "", 0},
+		{"", false, "", 0},
+	} {
+		audience, version, ok := o.TokenAudience(c.asked, c.byResource)
+		if audience != c.audience || version != c.version || ok != (c.version != 0) {
+			t.Errorf("%q: %q, version %d, %v", c.asked, audience, version, ok)
+		}
+	}
+}

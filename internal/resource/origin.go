@@ -118,12 +118,14 @@ func stripPort(host string) string {
 	return host
 }
 
-// Azure's own audiences of the resource manager and of the registry service.
+// Azure's own audiences: of the resource manager, of the registry service, of the directory, and of the API servers of
+// managed clusters (the application "Azure Kubernetes Service AAD Server", which has its client id for an audience).
 const (
 	AzureARM        = "https://management.azure.com"
 	AzureARMClassic = "https://management.core.windows.net"
 	AzureRegistry   = "https://containerregistry.azure.net"
 	AzureGraph      = "https://graph.microsoft.com"
+	AzureClusters   = "6dae42f8-4368-4678-94ff-3960e28e3630"
 )
 
 // IsAudience reports whether aud, an absolute URL with or without trailing slashes, names one of our services, under
@@ -145,4 +147,24 @@ func (o Origin) IsAudience(aud string, services ...Service) bool {
 		}
 	}
 	return false
+}
+
+// TokenAudience tells whether access tokens are issued for an audience, as a client names it, and how: the audience that
+// they carry, and their version. The resource manager and managed clusters take version 1 only, whatever was asked for; to
+// the others the request decides: byResource is that of the old endpoint, for a "resource" instead of a scope.
+//
+// Source: https://learn.microsoft.com/entra/identity-platform/access-tokens#token-formats; that the AKS server application
+// has version 1 tokens shows in the examples of https://azure.github.io/kubelogin/
+func (o Origin) TokenAudience(asked string, byResource bool) (audience string, version int, ok bool) {
+	switch trimmed := strings.TrimRight(asked, "/"); {
+	case strings.EqualFold(trimmed, AzureClusters):
+		return AzureClusters, 1, true
+	case o.IsAudience(asked, ARM):
+		return asked, 1, true
+	case !o.IsAudience(asked, Graph) && trimmed != AzureRegistry:
+		return "", 0, false
+	case byResource:
+		return asked, 1, true
+	}
+	return asked, 2, true
 }

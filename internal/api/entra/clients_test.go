@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -129,4 +130,41 @@ func TestOIDCClientOnTheUsualPort(t *testing.T) {
 	if _, err := provider.VerifierContext(ctx, &oidc.Config{ClientID: graph}).Verify(ctx, raw.Reveal()); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestStrictVerifiers have our issuers and addresses only, as the API server of a cluster does, which reads a description
+// from an address that is not the issuer's and refuses one with another issuer.
+func TestStrictVerifiers(t *testing.T) {
+	w := newWorld(t)
+	client := w.serve()
+	const clusters = "6dae42f8-4368-4678-94ff-3960e28e3630"
+	for version, c := range map[int]struct{ issuer, discovery string }{
+		1: {w.Origin.IssuerV1(apitest.Tenant), "https://login.fairlead.internal:8443/" + apitest.Tenant + "/.well-known/openid-configuration"},
+		2: {w.Origin.Issuer(apitest.Tenant), "https://login.fairlead.internal:8443/" + apitest.Tenant + "/discovery/v2.0/openid-configuration"},
+	} {
+		redirected := &http.Client{Transport: rewrite{client.Transport, strings.TrimSuffix(c.issuer, "/") + "/.well-known/openid-configuration", c.discovery}}
+		ctx := oidc.ClientContext(t.Context(), redirected)
+		provider, err := oidc.NewProvider(ctx, c.issuer)
+		apitest.Must(t, err)
+		raw, _, err := w.Tokens.IssueAccess(ctx, w.program.Principal, clusters, version)
+		apitest.Must(t, err)
+		if _, err := provider.VerifierContext(ctx, &oidc.Config{ClientID: clusters}).Verify(ctx, raw.Reveal()); err != nil {
+			t.Errorf("version %d: %v", version, err)
+		}
+	}
+}
+
+// rewrite asks to in place of from.
+type rewrite struct {
+	http.RoundTripper
+	from, to string
+}
+
+func (r rewrite) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.String() == r.from {
+		req = req.Clone(req.Context())
+		req.URL, _ = url.Parse(r.to)
+		req.Host = ""
+	}
+	return r.RoundTripper.RoundTrip(req)
 }

@@ -104,7 +104,8 @@ func (h *handler) checkTenant(rt route) error {
 // configuration describes the endpoints under the host and the authority that was asked, so that a client stays where it
 // can reach us. The issuer of the v2.0 and ADFS descriptions carries that host with its port too: MSAL
 // refuses any other. That of tokens does not, so on another port than 443 whoever verifies tokens by this description
-// must be told their issuer.
+// must be told their issuer. A strict one has the issuer of version 2.0 tokens instead, for verifiers that cannot be told,
+// such as Kubernetes' API server.
 func (h *handler) configuration(host string, rt route) any {
 	tenant := h.Tenant
 	if rt.shared() {
@@ -122,6 +123,9 @@ func (h *handler) configuration(host string, rt route) any {
 		if rt.tenant != "" {
 			base += "/" + rt.tenant
 		}
+	}
+	if rt.strict {
+		issuer = h.Origin.Issuer(tenant)
 	}
 	return map[string]any{
 		"issuer":                                issuer,

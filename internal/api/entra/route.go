@@ -16,6 +16,7 @@ type route struct {
 	kind   kind
 	adfs   bool
 	v2     bool
+	strict bool   // of a configuration: for those who verify tokens
 	tenant string // as written; "" under /adfs when it is left out
 }
 
@@ -31,6 +32,7 @@ func endpoints() map[string]route {
 		"oauth2/v2.0/token":                     {kind: kindToken, v2: true},
 		".well-known/openid-configuration":      {kind: kindConfiguration},
 		"v2.0/.well-known/openid-configuration": {kind: kindConfiguration, v2: true},
+		"discovery/v2.0/openid-configuration":   {kind: kindConfiguration, v2: true, strict: true},
 		"discovery/keys":                        {kind: kindKeys},
 		"discovery/v2.0/keys":                   {kind: kindKeys, v2: true},
 		"discovery/instance":                    {kind: kindInstance},

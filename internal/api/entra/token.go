@@ -10,7 +10,6 @@ import (
 
 	"fairlead.dev/internal/api"
 	"fairlead.dev/internal/identity"
-	"fairlead.dev/internal/resource"
 	"fairlead.dev/internal/secret"
 )
 
@@ -60,13 +59,13 @@ func (h *handler) token(r *http.Request, rt route) (any, error) {
 		return nil, h.explainRefusal(credential.ClientID, err)
 	}
 	api.WithPrincipal(r.Context(), p)
-	audience, byResource, err := readAudience(form, rt)
+	asked, byResource, err := readAudience(form, rt)
 	if err != nil {
 		return nil, err
 	}
-	version, err := h.versionFor(audience, byResource)
-	if err != nil {
-		return nil, err
+	audience, version, ok := h.Origin.TokenAudience(asked, byResource)
+	if !ok {
+		return nil, errResource.WithMessage("The resource principal named %.200s was not found in the tenant named %s. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You might have sent your authentication request to the wrong tenant.", asked, h.Tenant)
 	}
 	raw, expires, err := h.Tokens.IssueAccess(r.Context(), p, audience, version)
 	if err != nil {
@@ -174,20 +173,6 @@ func parseScope(scope string) (string, error) {
 		return "", errScopeDefault.WithMessage("The provided value for scope %.200s is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).", scope)
 	}
 	return audience, nil
-}
-
-// versionFor gives the version of the tokens for an audience: always 1 for the resource manager, else that of the
-// request. An audience that is none of ours is refused.
-func (h *handler) versionFor(audience string, byResource bool) (int, error) {
-	switch {
-	case h.Origin.IsAudience(audience, resource.ARM):
-		return 1, nil
-	case !h.Origin.IsAudience(audience, resource.Graph) && strings.TrimRight(audience, "/") != resource.AzureRegistry:
-		return 0, errResource.WithMessage("The resource principal named %.200s was not found in the tenant named %s. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You might have sent your authentication request to the wrong tenant.", audience, h.Tenant)
-	case byResource:
-		return 1, nil
-	}
-	return 2, nil
 }
 
 // explainRefusal puts the directory's refusal into Entra's words.
