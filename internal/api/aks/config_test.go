@@ -1,0 +1,44 @@
+package aks_test
+
+import (
+	"bytes"
+	"flag"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/internal/api/aks"
+	"fairlead.dev/internal/api/apitest"
+	"fairlead.dev/internal/resource"
+)
+
+// blankRequestID takes out what differs from run to run and is not a GUID of the world.
+func blankRequestID(rec *httptest.ResponseRecorder) *bytes.Buffer {
+	return bytes.NewBuffer(regexp.MustCompile(`request id [0-9a-f-]{36}`).ReplaceAll(rec.Body.Bytes(), []byte("request id <id>")))
+}
+
+// TestFiles compares the API server's files with testdata, letter for letter.
+func TestFiles(t *testing.T) {
+	origin := resource.Origin{Domains: []string{"fairlead.localhost", "fairlead.internal"}, Port: 8443}
+	nodes := resource.Origin{Domains: []string{"fairlead.internal"}, Port: 8443}
+	ca := []byte("-----BEGIN CERTIFICATE-----\nMAo=\n-----END CERTIFICATE-----\n")
+	for name, got := range map[string][]byte{
+		"authentication.json":     aks.AuthenticationConfiguration(origin, nodes, apitest.Tenant, ca),
+		"authorization.json":      aks.AuthorizationConfiguration("/etc/kubernetes/fairlead-authorizer.kubeconfig"),
+		"webhook-kubeconfig.json": aks.WebhookKubeconfig("https://management.fairlead.internal:8443/fairlead/aks/authorize", ca, "to<ken>"),
+	} {
+		path := filepath.Join("testdata", name)
+		if flag.Lookup("update").Value.String() == "true" {
+			apitest.Must(t, os.WriteFile(path, got, 0o644))
+		}
+		want, err := os.ReadFile(path)
+		apitest.Must(t, err)
+		if diff := cmp.Diff(string(want), string(got)); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", name, diff)
+		}
+	}
+}
