@@ -42,7 +42,7 @@ func AuthenticationConfiguration(origin, nodeOrigin resource.Origin, tenant stri
 			"claimMappings": object{
 				"username": object{"expression": "claims.oid"},
 				"uid":      object{"expression": "claims.oid"},
-				"groups":   object{"expression": "has(claims.groups) ? claims.groups.filter(g, g.matches('" + objectIDPattern.String() + "')) : []"},
+				"groups":   object{"expression": "has(claims.groups) ? dyn(claims.groups).filter(g, g.matches('" + objectIDPattern.String() + "')) : []"},
 				"extra": []object{
 					{"key": extraTenant, "valueExpression": "claims.tid"},
 					{"key": extraClient, "valueExpression": "has(claims." + client + ") ? claims." + client + " : ''"},
