@@ -21,10 +21,16 @@ func (c *Client) graphScope() string { return c.server.Graph + "/.default" }
 // Token gives an access token for a scope ("https://…/.default"), from memory while it has a minute to live. A refusal
 // is an *Error whose message begins with Azure's AADSTS code.
 func (c *Client) Token(ctx context.Context, scope string) (Secret, error) {
+	value, _, err := c.TokenUntil(ctx, scope)
+	return value, err
+}
+
+// TokenUntil is Token, with the time at which the token ends.
+func (c *Client) TokenUntil(ctx context.Context, scope string) (Secret, time.Time, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if t, ok := c.tokens[scope]; ok && time.Until(t.expires) > time.Minute {
-		return t.value, nil
+		return t.value, t.expires, nil
 	}
 	form := url.Values{
 		"grant_type": {"client_credentials"}, "client_id": {c.credential.ClientID},
@@ -35,10 +41,11 @@ func (c *Client) Token(ctx context.Context, scope string) (Secret, error) {
 		ExpiresIn   int    `json:"expires_in"` // seconds
 	}
 	if err := c.postForm(ctx, c.server.Login+"/"+url.PathEscape(c.server.Tenant)+"/oauth2/v2.0/token", form, &reply); err != nil {
-		return "", err
+		return "", time.Time{}, err
 	}
-	c.tokens[scope] = token{reply.AccessToken, time.Now().Add(time.Duration(reply.ExpiresIn) * time.Second)}
-	return reply.AccessToken, nil
+	t := token{reply.AccessToken, time.Now().Add(time.Duration(reply.ExpiresIn) * time.Second)}
+	c.tokens[scope] = t
+	return t.value, t.expires, nil
 }
 
 // forget drops a cached token that the server no longer takes.

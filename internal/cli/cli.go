@@ -153,6 +153,7 @@ func (a *app) commands() []*cobra.Command {
 			newSP(a), newIdentity(a), newRole(a),
 			newGroup(a), newWebapp(a), newResourceGroup(a),
 			newLogin(a), newLogout(a), newEnv(a),
+			newKube(a),
 		},
 		localCommands(a),
 		topics(),
