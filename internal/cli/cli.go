@@ -1,4 +1,4 @@
-// Package cli owns the commands of the program `fairlead`: one file per command, each an options struct, a constructor
+// Package cli owns the commands of the program `fairlead`: a file for each command or few, each an options struct, a constructor
 // that binds flags and a run function. It speaks to the server through package client only, so that whatever it can do
 // any client can. The commands that act on this machine (up, down, doctor, trust, hosts) are functions that it is handed.
 package cli
