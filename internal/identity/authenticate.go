@@ -18,13 +18,16 @@ type login struct {
 }
 
 // Authenticate establishes who asks. For a ClientSecret it returns ErrAppUnknown, ErrSecretWrong, ErrSecretExpired,
-// ErrPrincipalUnknown or ErrPrincipalDisabled; for a RegistryPassword ErrAdminDisabled or ErrBadPassword.
+// ErrPrincipalUnknown or ErrPrincipalDisabled; for a RegistryPassword ErrAdminDisabled or ErrBadPassword; for an Assertion
+// ErrAppUnknown, ErrFederationUnknown, ErrFederationAudience, ErrPrincipalDisabled, or what its Verify returns.
 func (d *Directory) Authenticate(ctx context.Context, c Credential) (Principal, error) {
 	switch c := c.(type) {
 	case ClientSecret:
 		return d.application(ctx, c)
 	case RegistryPassword:
 		return d.registryAdmin(ctx, c)
+	case Assertion:
+		return d.assertion(ctx, c)
 	}
 	return Principal{}, fmt.Errorf("authenticating: no such kind of credential: %T", c)
 }

@@ -36,6 +36,7 @@ type Directory struct {
 	principals *memo.Memo[string, ServicePrincipal] // by object id
 	secrets    *memo.Memo[string, login]            // by client id
 	admins     *memo.Memo[resource.ID, Admin]
+	federated  *memo.Memo[string, federated] // by client id
 }
 
 // NewDirectory opens the directory of a tenant; sealer seals the admin passwords of registries.
@@ -45,6 +46,7 @@ func NewDirectory(store Store, sealer *secret.Sealer, tenant string, now func() 
 		principals: memo.New[string, ServicePrincipal](rememberedPrincipals),
 		secrets:    memo.New[string, login](rememberedPrincipals),
 		admins:     memo.New[resource.ID, Admin](rememberedPrincipals),
+		federated:  memo.New[string, federated](rememberedPrincipals),
 	}
 }
 

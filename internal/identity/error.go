@@ -18,6 +18,12 @@ var (
 	ErrBadPassword = fault.New(fault.Unauthenticated, "BadPassword", "the user name or the password is wrong")
 	// ErrAdminDisabled: the registry's admin user is off.
 	ErrAdminDisabled = fault.New(fault.Unauthenticated, "AdminDisabled", "the admin user of the registry is disabled")
+	// ErrFederationUnknown: the identity has no federated credential with the token's issuer and subject (AADSTS70021).
+	ErrFederationUnknown = fault.New(fault.Unauthenticated, "FederationUnknown", "the identity has no federated credential for this issuer and subject")
+	// ErrFederationAudience: it has one, but for another audience (AADSTS700212).
+	ErrFederationAudience = fault.New(fault.Unauthenticated, "FederationAudience", "the identity's federated credential is for another audience")
+	// ErrFederationsFull: the identity has as many federated credentials as one may have.
+	ErrFederationsFull = fault.New(fault.Conflict, "FederationsFull", "the identity has 20 federated credentials, which is the limit: remove one first")
 	// ErrNotFound: the directory has no such object.
 	ErrNotFound = fault.New(fault.NotFound, "DirectoryObjectNotFound", "the directory has no such object")
 	// ErrDuplicate: the directory has such an object already.

@@ -1,5 +1,5 @@
 // Package identity owns who is asking: the directory of one tenant (applications with their client secrets, service
-// principals, managed identities, the admin users of registries) and the step from a Credential to a Principal. What
+// principals, managed identities and their federations, the admin users of registries) and the step from a Credential to a Principal. What
 // a principal may do is the business of package access; tokens are package token's.
 package identity
 
@@ -57,7 +57,7 @@ func (p Principal) Generation() int64 { return p.generation }
 // IsZero reports whether the principal is nobody.
 func (p Principal) IsZero() bool { return p.id == "" }
 
-// Credential is something a caller proves an identity with: ClientSecret or RegistryPassword.
+// Credential is something a caller proves an identity with: ClientSecret, RegistryPassword or Assertion.
 type Credential interface{ credential() }
 
 // ClientSecret proves to be an application.

@@ -56,6 +56,7 @@ type Store interface {
 	SecretStore
 	PrincipalStore
 	AdminStore
+	FederationStore
 	// Version gives a number that moves on with every change that any method of the store makes, before that method
 	// returns. It is asked at every request and must cost next to nothing.
 	Version(ctx context.Context) (int64, error)
@@ -114,4 +115,16 @@ type AdminStore interface {
 	UpdateAdmin(ctx context.Context, registry resource.ID, change func(Admin) (Admin, error)) error
 	// DeleteAdmin removes it, if it is there.
 	DeleteAdmin(ctx context.Context, registry resource.ID) error
+}
+
+// FederationStore keeps the federations of principals. They go with their principal.
+type FederationStore interface {
+	// PutFederation stores one, or changes the one of the principal that has its name without regard to case, which keeps
+	// its spelling and Created; created tells which. ErrNotFound when there is no such principal, ErrDuplicate when another
+	// one of the principal has the same issuer and subject, ErrFederationsFull when it has limit of them already.
+	PutFederation(ctx context.Context, principal string, f Federation, limit int) (stored Federation, created bool, err error)
+	// Federations gives those of a principal in order of their case-folded names; none when there is no such principal.
+	Federations(ctx context.Context, principal string) ([]Federation, error)
+	// DeleteFederation removes one; ErrNotFound.
+	DeleteFederation(ctx context.Context, principal, name string) error
 }

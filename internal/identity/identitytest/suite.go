@@ -25,6 +25,8 @@ func Store(t *testing.T, open func(t *testing.T) identity.Store) {
 	t.Run("principals", func(t *testing.T) { principals(t, open(t)) })
 	t.Run("principals are unique", func(t *testing.T) { uniquePrincipals(t, open(t)) })
 	t.Run("admin users", func(t *testing.T) { admins(t, open(t)) })
+	t.Run("federations", func(t *testing.T) { federations(t, open(t)) })
+	t.Run("no writer goes past the limit of federations", func(t *testing.T) { federationWriters(t, open(t)) })
 	t.Run("every change moves the version", func(t *testing.T) { versions(t, open(t)) })
 	t.Run("one of many writers wins", func(t *testing.T) { writers(t, open(t)) })
 }
@@ -224,6 +226,11 @@ func versions(t *testing.T, s identity.Store) {
 		{"remove secret", func(ctx context.Context) error { return s.RemoveSecret(ctx, a.ObjectID, key) }},
 		{"create principal", func(ctx context.Context) error { return s.CreatePrincipal(ctx, sp) }},
 		{"disable", func(ctx context.Context) error { return s.SetEnabled(ctx, sp.ID, false) }},
+		{"put federation", func(ctx context.Context) error {
+			_, _, err := s.PutFederation(ctx, sp.ID, federation("fed", "s"), manyFederations)
+			return err
+		}},
+		{"delete federation", func(ctx context.Context) error { return s.DeleteFederation(ctx, sp.ID, "fed") }},
 		{"delete principal", func(ctx context.Context) error { return s.DeletePrincipal(ctx, sp.ID) }},
 		{"delete application", func(ctx context.Context) error { return s.DeleteApplication(ctx, a.ObjectID) }},
 		{"update admin", func(ctx context.Context) error {
