@@ -68,6 +68,9 @@ func New(d Deps) *Handler {
 		h.mount(t.routes(h)...)
 		h.mount(t.extra...)
 	}
+	for _, t := range []*childType{h.federationType()} {
+		h.mount(t.routes(h)...)
+	}
 	h.mount(h.subscriptionRoutes()...)
 	h.mount(h.groupRoutes()...)
 	h.mount(h.roleRoutes()...)
@@ -233,13 +236,21 @@ type Roles interface {
 	DeleteRole(ctx context.Context, guid string) error
 }
 
-// Directory keeps managed identities and registries' admin users; *identity.Directory is one.
+// Directory keeps managed identities, their federations, and registries' admin users; *identity.Directory is one.
 type Directory interface {
 	Principal(ctx context.Context, objectID string) (identity.Principal, error)
 	EnsureManaged(ctx context.Context, owner resource.ID, system bool, name string) (identity.ServicePrincipal, error)
 	Managed(ctx context.Context, owner resource.ID) (identity.ServicePrincipal, error)
 	DeleteManaged(ctx context.Context, owner resource.ID) error
+	Federations
 	Admins
+}
+
+// Federations keeps the federated credentials of managed identities.
+type Federations interface {
+	Federate(ctx context.Context, owner resource.ID, f identity.Federation) (stored identity.Federation, created bool, err error)
+	Federations(ctx context.Context, owner resource.ID) ([]identity.Federation, error)
+	Unfederate(ctx context.Context, owner resource.ID, name string) error
 }
 
 // Admins keeps the admin users of registries.

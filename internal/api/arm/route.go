@@ -117,6 +117,26 @@ func (c *call) origin() string {
 	return c.h.Origin.URL(resource.ARM)
 }
 
+// precondition checks If-Match and If-None-Match against what is stored.
+func (c *call) precondition(old *resource.Resource) error {
+	match, none := c.http.Header.Get("If-Match"), c.http.Header.Get("If-None-Match")
+	tag := ""
+	if old != nil {
+		tag = old.ETag
+	}
+	switch {
+	case match != "" && old == nil, match != "" && match != "*" && unquote(match) != tag:
+		return errPrecondition
+	case none == "*" && old != nil, none != "" && none != "*" && unquote(none) == tag:
+		return errPrecondition
+	}
+	return nil
+}
+
+func quote(etag string) string { return `"` + etag + `"` }
+
+func unquote(etag string) string { return strings.Trim(strings.TrimPrefix(etag, "W/"), `"`) }
+
 // reply is an answer before it is written.
 type reply struct {
 	status int

@@ -109,6 +109,7 @@ func (h *Handler) providers() map[string]*provider {
 	}
 	add(registryTypeName, "2025-11-01")
 	add(identityTypeName, "2024-11-30")
+	add(federationTypeName, "2024-11-30")
 	add(containerGroupTypeName, "2025-09-01")
 	add(planTypeName, "2023-12-01")
 	add(siteTypeName, "2023-12-01")

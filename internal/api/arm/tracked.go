@@ -2,6 +2,9 @@ package arm
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -318,22 +321,170 @@ func (h *Handler) settleIdentity(ctx context.Context, r resource.Resource) error
 	return h.Directory.DeleteManaged(ctx, r.ID)
 }
 
-// precondition checks If-Match and If-None-Match against what is stored.
-func (c *call) precondition(old *resource.Resource) error {
-	match, none := c.http.Header.Get("If-Match"), c.http.Header.Get("If-None-Match")
-	tag := ""
-	if old != nil {
-		tag = old.ETag
-	}
-	switch {
-	case match != "" && old == nil, match != "" && match != "*" && unquote(match) != tag:
-		return errPrecondition
-	case none == "*" && old != nil, none != "" && none != "*" && unquote(none) == tag:
-		return errPrecondition
-	}
-	return nil
+// childType is one kind of resource beneath a tracked one, such as the federated credentials of an identity. It has no
+// location, tags or identity, and its owner's core package keeps it, so that it goes with its owner. The pipeline does
+// for all of them names, the owner's existence and lock, ETags, statuses and paging.
+type childType struct {
+	name string       // "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials"
+	body schema.Field // what a body may hold
+	// put makes or changes one; created tells which.
+	put func(ctx context.Context, owner resource.ID, name string, properties json.RawMessage) (made child, created bool, err error)
+	// list gives those of an owner in order of their case-folded names.
+	list func(ctx context.Context, owner resource.ID) ([]child, error)
+	// remove removes one that is there.
+	remove func(ctx context.Context, owner resource.ID, name string) error
 }
 
-func quote(etag string) string { return `"` + etag + `"` }
+// child is one of them: its name and its public properties.
+type child struct {
+	name       string
+	properties any
+}
 
-func unquote(etag string) string { return strings.Trim(strings.TrimPrefix(etag, "W/"), `"`) }
+// routes gives the routes that every child type has.
+func (t *childType) routes(h *Handler) []route {
+	collection := t.name[:strings.LastIndexByte(t.name, '/')] + "/*" + t.name[strings.LastIndexByte(t.name, '/'):]
+	serve := func(f func(context.Context, *call, *childType) (*reply, error)) func(context.Context, *call) (*reply, error) {
+		return func(ctx context.Context, c *call) (*reply, error) { return f(ctx, c, t) }
+	}
+	return []route{
+		on(http.MethodGet, collection, atGroup, need(t.name+"/read"), serve(h.listChildren)),
+		on(http.MethodGet, collection+"/*", atGroup, need(t.name+"/read"), serve(h.getChild)),
+		on(http.MethodPut, collection+"/*", atGroup, need(t.name+"/write"), serve(h.putChild)),
+		on(http.MethodDelete, collection+"/*", atGroup, need(t.name+"/delete"), serve(h.deleteChild)),
+	}
+}
+
+// family is what a call on children is about.
+type family struct {
+	owner resource.ID // as it was first spelled
+	all   []child
+	named *child // the one that the call names, nil when there is none or it names none
+}
+
+// family gives the children of an owner, which must exist.
+func (h *Handler) family(ctx context.Context, c *call, t *childType, owner resource.ID) (family, error) {
+	r, err := h.load(ctx, owner)
+	if err != nil {
+		return family{}, err
+	}
+	f := family{owner: r.ID}
+	if f.all, err = t.list(ctx, owner); err != nil {
+		return f, err
+	}
+	for i := range f.all {
+		if strings.EqualFold(f.all[i].name, c.id.Name()) {
+			f.named = &f.all[i]
+		}
+	}
+	return f, nil
+}
+
+func (h *Handler) listChildren(ctx context.Context, c *call, t *childType) (*reply, error) {
+	limit, after, err := c.page()
+	if err != nil {
+		return nil, err
+	}
+	f, err := h.family(ctx, c, t, c.id)
+	if err != nil {
+		return nil, err
+	}
+	page, shown := value{}, []subresource{}
+	for _, one := range f.all {
+		if strings.ToLower(one.name) <= after {
+			continue
+		}
+		if len(shown) == limit {
+			page.NextLink = c.nextLink(strings.ToLower(shown[limit-1].Name))
+			break
+		}
+		shown = append(shown, t.view(f.owner, one))
+	}
+	page.Value = shown
+	return ok(page)
+}
+
+func (h *Handler) getChild(ctx context.Context, c *call, t *childType) (*reply, error) {
+	f, err := h.family(ctx, c, t, c.id.Parent())
+	if err == nil && f.named == nil {
+		err = resource.ErrNotFound.WithMessage("The Resource '%s/%s' of '%s' was not found.", t.name, c.id.Name(), f.owner)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t.reply(http.StatusOK, f.owner, *f.named)
+}
+
+func (h *Handler) putChild(ctx context.Context, c *call, t *childType) (*reply, error) {
+	owner := c.id.Parent()
+	defer h.locks.enter(owner.Group(), owner)()
+	if _, err := h.openGroup(ctx, owner.Group()); err != nil {
+		return nil, err
+	}
+	f, err := h.family(ctx, c, t, owner)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.checkChild(f.named); err != nil {
+		return nil, err
+	}
+	if err := h.checkBody(ctx, c, t.body, c.body, false); err != nil {
+		return nil, err
+	}
+	var body envelope
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	made, created, err := t.put(context.WithoutCancel(ctx), owner, c.id.Name(), body.Properties)
+	if err != nil {
+		return nil, err
+	}
+	if created {
+		return t.reply(http.StatusCreated, f.owner, made)
+	}
+	return t.reply(http.StatusOK, f.owner, made)
+}
+
+func (h *Handler) deleteChild(ctx context.Context, c *call, t *childType) (*reply, error) {
+	owner := c.id.Parent()
+	defer h.locks.enter(owner.Group(), owner)()
+	f, err := h.family(ctx, c, t, owner)
+	switch {
+	case err != nil:
+		return nil, err
+	case f.named == nil:
+		return empty(http.StatusNoContent)
+	}
+	if err := c.checkChild(f.named); err != nil {
+		return nil, err
+	}
+	if err := t.remove(context.WithoutCancel(ctx), owner, f.named.name); err != nil {
+		return nil, err
+	}
+	return empty(http.StatusOK)
+}
+
+// checkChild compares what is stored, or nil, with the conditions of a request that would change it.
+func (c *call) checkChild(stored *child) error {
+	if stored == nil {
+		return c.precondition(nil)
+	}
+	etag, err := stored.etag()
+	return errors.Join(err, c.precondition(&resource.Resource{ETag: etag}))
+}
+
+func (t *childType) view(owner resource.ID, one child) subresource {
+	return part(owner.Child(t.name[strings.LastIndexByte(t.name, '/')+1:], one.name), one.properties)
+}
+
+func (t *childType) reply(status int, owner resource.ID, one child) (*reply, error) {
+	etag, err := one.etag()
+	return (&reply{status: status, body: t.view(owner, one)}).with("ETag", quote(etag)), err
+}
+
+// etag changes with the properties.
+func (one child) etag() (string, error) {
+	text, err := json.Marshal(one.properties)
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8]), err
+}
