@@ -198,10 +198,10 @@ func TestLocalCommands(t *testing.T) {
 	var out strings.Builder
 	streams := cli.Streams{In: strings.NewReader(""), Out: &out, Err: &out, Env: func(string) string { return "" }}
 	run := func(args ...string) int { return cli.Main(t.Context(), args, streams, local) }
-	if code := run("up", "--data", "/d", "--listen", "127.0.0.1:0", "--domain", "a.b", "--domain", "c.d", "--ready-file", "r.json", "--compute", "none"); code != 0 {
+	if code := run("up", "--data", "/d", "--listen", "127.0.0.1:0", "--domain", "a.b", "--domain", "c.d", "--ready-file", "r.json", "--compute", "none", "--allow-issuer", "idp.example"); code != 0 {
 		t.Fatalf("up: %s", out.String())
 	}
-	if up.Data != "/d" || up.Listen != "127.0.0.1:0" || strings.Join(up.Domains, " ") != "a.b c.d" || up.ReadyFile != "r.json" || up.Compute != "none" {
+	if up.Data != "/d" || up.Listen != "127.0.0.1:0" || strings.Join(up.Domains, " ") != "a.b c.d" || up.ReadyFile != "r.json" || up.Compute != "none" || strings.Join(up.AllowIssuers, " ") != "idp.example" {
 		t.Errorf("up got %+v", up)
 	}
 	if code := run("hosts", "--file", "h", "--write"); code != 0 || hosts.File != "h" || !hosts.Write {

@@ -25,6 +25,7 @@ type UpOptions struct {
 	Domains                            []string
 	ReadyFile                          string
 	Containerd, OCIRuntime, Compute    string
+	AllowIssuers                       []string
 	LogFormat, LogLevel                string
 }
 
@@ -93,6 +94,7 @@ running; 'fairlead down' ends everything.`,
 	f.StringVar(&o.Subscription, "subscription-id", "", "subscription (default: made at first start)")
 	f.StringVar(&o.Containerd, "containerd", "", "socket of a containerd that runs already (default: the built-in one)")
 	f.StringVar(&o.OCIRuntime, "oci-runtime", "", "crun or runc (default: the first that is there)")
+	f.StringArrayVar(&o.AllowIssuers, "allow-issuer", nil, "host of a token issuer that may be asked for its keys although it is on a private address; may be repeated")
 	f.StringVar(&o.Compute, "compute", "", "containerd (default), or none: registry and identity only")
 	f.StringVar(&o.LogFormat, "log-format", "", "text (default) or json")
 	f.StringVar(&o.LogLevel, "log-level", "", "debug, info (default), warn or error")

@@ -24,6 +24,7 @@ const (
 	Login  Service = "login"
 	Graph  Service = "graph"
 	Portal Service = "portal"
+	OIDC   Service = "oidc" // the issuers of clusters' service account tokens
 )
 
 // The labels between a resource's name and the domain in its host name.
@@ -71,6 +72,12 @@ func (o Origin) Issuer(tenant string) string {
 // IssuerV1 gives the issuer of version 1.0 tokens (all tokens for ARM are): "https://sts.<domain>/<tenant>/".
 func (o Origin) IssuerV1(tenant string) string {
 	return "https://sts." + o.Domain() + "/" + tenant + "/"
+}
+
+// ClusterIssuer gives the issuer of a cluster's service account tokens: "https://oidc.<domain>[:port]/<tenant>/<cluster>/",
+// both GUIDs. Unlike those of our own tokens it is an address that can be asked.
+func (o Origin) ClusterIssuer(tenant, cluster string) string {
+	return o.URL(OIDC) + "/" + strings.ToLower(tenant) + "/" + strings.ToLower(cluster) + "/"
 }
 
 // HostKind says what a host name under one of our domains belongs to.

@@ -30,6 +30,7 @@ type Config struct {
 	Containerd   string   // socket of a containerd that runs already; default: the one in this program
 	OCIRuntime   string   // "crun" or "runc"; default: the first of the two that is there
 	Compute      string   // "containerd" (default) or "none": registry and identity only
+	AllowIssuers []string // hosts, "host" or "host:port", of token issuers that may be on private addresses
 	LogFormat    string   // "text" (default) or "json"
 	LogLevel     string   // "debug", "info" (default), "warn", "error"
 }
@@ -76,6 +77,11 @@ func (c *Config) Validate() error {
 		c.Domains[i] = strings.ToLower(strings.Trim(d, "."))
 		if !domainPattern.MatchString(c.Domains[i]) || len(d) > 200 {
 			bad("domain", "%q is not a DNS name with at least two labels, such as fairlead.localhost", d)
+		}
+	}
+	for _, host := range c.AllowIssuers {
+		if host == "" || strings.ContainsAny(host, "/@* ") {
+			bad("allow-issuer", "%q is not a host name or an address, with or without a port, such as idp.example or 10.1.2.3:8443", host)
 		}
 	}
 	for flag, value := range map[string]*string{"tenant-id": &c.Tenant, "subscription-id": &c.Subscription} {

@@ -23,11 +23,11 @@ import (
 
 // surfaces are the handlers that the front routes to.
 type surfaces struct {
-	arm, login, graph, registry, site http.Handler
+	arm, login, issuers, graph, registry, site http.Handler
 }
 
-// front routes each request by the host name it was sent to. Only the registry, ARM, login and graph names and the
-// web apps' exist; health and metrics answer on every other name and address.
+// front routes each request by the host name it was sent to. Only the registry, ARM, login, issuers and graph names
+// and the web apps' exist; health and metrics answer on every other name and address.
 type front struct {
 	origin   resource.Origin
 	services map[resource.Service]http.Handler
@@ -45,6 +45,7 @@ func newFront(origin resource.Origin, s surfaces, telemetry *api.Telemetry, metr
 		services: map[resource.Service]http.Handler{
 			resource.ARM:   mount("arm", ownPaths(s.arm, metrics, ready)),
 			resource.Login: mount("login", s.login),
+			resource.OIDC:  mount("issuers", s.issuers),
 			resource.Graph: mount("graph", s.graph),
 		},
 		registry: mount("registry", s.registry),

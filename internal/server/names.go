@@ -59,7 +59,7 @@ func hostNames(ctx context.Context, resources resource.Store, s stored) ([]strin
 	}
 	for _, domain := range s.Domains {
 		origin := resource.Origin{Domains: []string{domain}, Port: 443}
-		for _, service := range []resource.Service{resource.ARM, resource.Login, resource.Graph} {
+		for _, service := range []resource.Service{resource.ARM, resource.Login, resource.OIDC, resource.Graph} {
 			names = append(names, string(service)+"."+domain)
 		}
 		for _, r := range registries {

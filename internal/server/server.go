@@ -241,11 +241,14 @@ func (s *Server) openSurfaces() {
 		Access: s.core.access, Directory: s.core.directory, Registries: s.core.registry, Workloads: s.core.run,
 		Explainer: s.core.explain, Sealer: s.sealer, Now: time.Now, Log: s.log,
 	})
+	issuers := clusterIssuers{}
 	front := newFront(s.origin, surfaces{
 		arm: s.arm,
 		login: entra.New(entra.Deps{
 			Directory: s.core.directory, Tokens: s.core.tokens, Origin: s.origin, Tenant: s.stored.Tenant, Now: time.Now, Log: s.log,
+			Issuers: issuers, Foreign: s.foreignIssuers(),
 		}),
+		issuers: entra.NewIssuers(s.origin, issuers, s.log),
 		graph: graph.New(graph.Deps{
 			Bearer: s.bearer(resource.Graph), Access: s.core.access, Directory: s.core.directory, Origin: s.origin, Log: s.log,
 		}),

@@ -1,7 +1,8 @@
 // Package entra speaks the part of Microsoft Entra's sign-in protocol that programs need: the OAuth2 token endpoints (v1
 // and v2.0, and the same under /adfs, an authority that clients ask no instance discovery about), OpenID Connect
-// discovery, the signing keys, and instance discovery. The directory checks who asks and package token signs; what an
-// access token opens is the business of the surface that it is meant for.
+// discovery, the signing keys, and instance discovery; beside it, the OpenID Connect descriptions of the clusters that
+// run here. The directory checks who asks (for an assertion this package checks what another issuer has signed) and
+// package token signs; what an access token opens is the business of the surface that it is meant for.
 //
 // Source: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
 package entra
@@ -26,15 +27,24 @@ type Issuer interface {
 	JWKS(ctx context.Context) (jose.JSONWebKeySet, error)
 }
 
-// Authenticator checks client secrets; *identity.Directory is one.
+// Authenticator checks client secrets and assertions; *identity.Directory is one.
 type Authenticator interface {
 	Authenticate(ctx context.Context, c identity.Credential) (identity.Principal, error)
+}
+
+// Foreign gives the keys of issuers elsewhere, asking them over the network; *oidc.Keys is one.
+type Foreign interface {
+	// Keys gives an issuer's keys, among them, if it has it, the one with the id kid. A fault of the kind Unavailable, whose
+	// message may be shown, says that they cannot be had.
+	Keys(ctx context.Context, issuer, kid string) (jose.JSONWebKeySet, error)
 }
 
 // Deps is what the surface needs.
 type Deps struct {
 	Directory Authenticator
 	Tokens    Issuer
+	Issuers   Issuers // that run here
+	Foreign   Foreign // all others
 	Origin    resource.Origin
 	Tenant    string // the one tenant's id
 	Now       func() time.Time
@@ -133,7 +143,7 @@ func (h *handler) configuration(host string, rt route) any {
 		"authorization_endpoint":                base + "/oauth2" + version + "/authorize",
 		"device_authorization_endpoint":         base + "/oauth2" + version + "/devicecode",
 		"jwks_uri":                              base + keys,
-		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "client_secret_basic"},
+		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt", "client_secret_basic"},
 		"grant_types_supported":                 []string{"client_credentials"},
 		"response_types_supported":              []string{"token"},
 		"response_modes_supported":              []string{"query"},

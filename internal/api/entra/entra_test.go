@@ -10,11 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
 	"fairlead.dev/internal/api/apitest"
 	"fairlead.dev/internal/api/entra"
+	"fairlead.dev/internal/driver/oidc"
 	"fairlead.dev/internal/secret"
 )
 
@@ -26,18 +28,25 @@ const (
 
 type world struct {
 	*apitest.World
-	handler http.Handler
-	program apitest.Program
+	handler  http.Handler
+	program  apitest.Program
+	clusters *clusters
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{World: apitest.New(t)}
-	w.handler = apitest.Wrap(entra.New(entra.Deps{
-		Directory: w.Directory, Tokens: w.Tokens, Origin: w.Origin, Tenant: apitest.Tenant, Now: w.Clock, Log: apitest.Log(),
-	}))
+	w := &world{World: apitest.New(t), clusters: &clusters{keys: map[string]jose.JSONWebKeySet{}}}
+	w.setForeign(oidc.New(oidc.Config{Now: w.Clock}))
 	w.program = w.Program("program")
 	return w
+}
+
+// setForeign makes the surface anew, with another way to ask issuers elsewhere.
+func (w *world) setForeign(foreign entra.Foreign) {
+	w.handler = apitest.Wrap(entra.New(entra.Deps{
+		Directory: w.Directory, Tokens: w.Tokens, Origin: w.Origin, Tenant: apitest.Tenant, Now: w.Clock, Log: apitest.Log(),
+		Issuers: w.clusters, Foreign: foreign,
+	}))
 }
 
 func (w *world) do(method, path, contentType, body string, edit func(*http.Request)) *httptest.ResponseRecorder {

@@ -17,31 +17,41 @@ import (
 //
 // Source: https://learn.microsoft.com/entra/identity-platform/reference-error-codes
 var (
-	errNoRoute       = fault.New(fault.NotFound, "90144", "There is nothing here for this path.")
-	errMethod        = fault.New(fault.Unsupported, "900561", "The endpoint does not accept this method.")
-	errMissing       = fault.New(fault.Invalid, "900144", "The request body lacks a parameter.")
-	errMalformed     = fault.New(fault.Invalid, "9002313", "Invalid request. Request is malformed or invalid.")
-	errDuplicate     = fault.New(fault.Invalid, "9000411", "The request is not properly formatted.")
-	errTenantUnknown = fault.New(fault.Invalid, "90002", "Tenant not found.")
-	errNoTenant      = fault.New(fault.Invalid, "50059", "No tenant-identifying information found in either the request or implied by any provided credentials.")
-	errGrantType     = fault.New(fault.Invalid, "70003", "The app requested an unsupported grant type.")
-	errNoSecret      = fault.New(fault.Unauthenticated, "7000218", "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
-	errSecretWrong   = fault.New(fault.Unauthenticated, "7000215", "Invalid client secret provided.")
-	errSecretExpired = fault.New(fault.Unauthenticated, "7000222", "The provided client secret keys are expired.")
-	errAppUnknown    = fault.New(fault.Invalid, "700016", "Application was not found in the directory.")
-	errNoPrincipal   = fault.New(fault.Invalid, "7000229", "The client application is missing service principal in the tenant.")
-	errDisabled      = fault.New(fault.Invalid, "7000112", "Application is disabled.")
-	errScope         = fault.New(fault.Invalid, "70011", "The provided value for the input parameter 'scope' is not valid.")
-	errScopeDefault  = fault.New(fault.Invalid, "1002012", "The provided value for scope is not valid.")
-	errScopeMany     = fault.New(fault.Invalid, "28000", "Provided value for the input parameter scope is not valid because it contains more than one resource.")
-	errResource      = fault.New(fault.Invalid, "500011", "The resource principal was not found in the tenant.")
-	errResourceV2    = fault.New(fault.Invalid, "901002", "The 'resource' request parameter is not supported.")
+	errNoRoute            = fault.New(fault.NotFound, "90144", "There is nothing here for this path.")
+	errMethod             = fault.New(fault.Unsupported, "900561", "The endpoint does not accept this method.")
+	errMissing            = fault.New(fault.Invalid, "900144", "The request body lacks a parameter.")
+	errMalformed          = fault.New(fault.Invalid, "9002313", "Invalid request. Request is malformed or invalid.")
+	errDuplicate          = fault.New(fault.Invalid, "9000411", "The request is not properly formatted.")
+	errTenantUnknown      = fault.New(fault.Invalid, "90002", "Tenant not found.")
+	errNoTenant           = fault.New(fault.Invalid, "50059", "No tenant-identifying information found in either the request or implied by any provided credentials.")
+	errGrantType          = fault.New(fault.Invalid, "70003", "The app requested an unsupported grant type.")
+	errNoSecret           = fault.New(fault.Unauthenticated, "7000218", "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
+	errSecretWrong        = fault.New(fault.Unauthenticated, "7000215", "Invalid client secret provided.")
+	errSecretExpired      = fault.New(fault.Unauthenticated, "7000222", "The provided client secret keys are expired.")
+	errAppUnknown         = fault.New(fault.Invalid, "700016", "Application was not found in the directory.")
+	errNoPrincipal        = fault.New(fault.Invalid, "7000229", "The client application is missing service principal in the tenant.")
+	errDisabled           = fault.New(fault.Invalid, "7000112", "Application is disabled.")
+	errAssertion          = fault.New(fault.Invalid, "50027", "JWT token is invalid or malformed.")
+	errAssertionAlgorithm = fault.New(fault.Invalid, "5002738", "Invalid JWT token. Its signature algorithm is not supported: it must be RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or ES512.")
+	errAssertionKey       = fault.New(fault.Unauthenticated, "7000272", "The key used to sign the federated credential could not be found in the metadata of its identity provider.")
+	errAssertionSignature = fault.New(fault.Unauthenticated, "50013", "Assertion failed signature validation.")
+	errAssertionPeriod    = fault.New(fault.Unauthenticated, "700024", "Client assertion is not within its valid time range.")
+	errFederation         = fault.New(fault.Unauthenticated, "70021", "No matching federated identity record found for presented assertion.")
+	errFederationAudience = fault.New(fault.Unauthenticated, "700212", "No matching federated identity record found for presented assertion audience.")
+	errIssuer             = fault.New(fault.Invalid, "50166", "Request to External OIDC endpoint failed.")
+	errIssuerOurs         = fault.New(fault.Invalid, "700222", "Tokens that were issued here may not be used for federated identity flows.")
+	errScope              = fault.New(fault.Invalid, "70011", "The provided value for the input parameter 'scope' is not valid.")
+	errScopeDefault       = fault.New(fault.Invalid, "1002012", "The provided value for scope is not valid.")
+	errScopeMany          = fault.New(fault.Invalid, "28000", "Provided value for the input parameter scope is not valid because it contains more than one resource.")
+	errResource           = fault.New(fault.Invalid, "500011", "The resource principal was not found in the tenant.")
+	errResourceV2         = fault.New(fault.Invalid, "901002", "The 'resource' request parameter is not supported.")
 )
 
 // oauthError gives the "error" of RFC 6749 section 5.2 for those that are not plainly "invalid_request".
 func oauthError(f *fault.Error) string {
 	switch f.Code {
-	case errNoSecret.Code, errSecretWrong.Code, errSecretExpired.Code:
+	case errNoSecret.Code, errSecretWrong.Code, errSecretExpired.Code, errAssertionKey.Code, errAssertionSignature.Code, errAssertionPeriod.Code,
+		errFederation.Code, errFederationAudience.Code:
 		return "invalid_client"
 	case errAppUnknown.Code, errNoPrincipal.Code, errDisabled.Code:
 		return "unauthorized_client"

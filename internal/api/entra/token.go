@@ -50,13 +50,9 @@ func (h *handler) token(r *http.Request, rt route) (any, error) {
 	case grant != "client_credentials":
 		return nil, errGrantType.WithMessage("The app requested an unsupported grant type '%.80s'.", grant)
 	}
-	credential, err := readCredential(r, form)
+	p, err := h.authenticate(r, form)
 	if err != nil {
 		return nil, err
-	}
-	p, err := h.Directory.Authenticate(r.Context(), credential)
-	if err != nil {
-		return nil, h.explainRefusal(credential.ClientID, err)
 	}
 	api.WithPrincipal(r.Context(), p)
 	asked, byResource, err := readAudience(form, rt)
@@ -104,6 +100,45 @@ func readForm(r *http.Request) (url.Values, error) {
 	return form, nil
 }
 
+// authenticate establishes who asks, by an assertion or by a secret.
+func (h *handler) authenticate(r *http.Request, form url.Values) (identity.Principal, error) {
+	if form.Has("client_assertion") {
+		if err := checkAlone(r, form); err != nil {
+			return identity.Principal{}, err
+		}
+		a, err := h.readAssertion(form)
+		if err != nil {
+			return identity.Principal{}, err
+		}
+		p, err := h.Directory.Authenticate(r.Context(), a)
+		if err != nil {
+			err = h.explainRefusal(a.ClientID, explainAssertion(a, err))
+		}
+		return p, err
+	}
+	credential, err := readCredential(r, form)
+	if err != nil {
+		return identity.Principal{}, err
+	}
+	p, err := h.Directory.Authenticate(r.Context(), credential)
+	if err != nil {
+		err = h.explainRefusal(credential.ClientID, err)
+	}
+	return p, err
+}
+
+// checkAlone refuses a client assertion without a client or with a second proof beside it (RFC 6749 section 2.3).
+func checkAlone(r *http.Request, form url.Values) error {
+	_, _, basic := r.BasicAuth()
+	switch {
+	case basic || form.Get("client_secret") != "":
+		return errMalformed.WithMessage("Invalid request. A client assertion and a client secret are both given.")
+	case form.Get("client_id") == "":
+		return missing("client_id")
+	}
+	return nil
+}
+
 // readCredential reads client id and secret from the form or from a Basic header, never from both.
 func readCredential(r *http.Request, form url.Values) (identity.ClientSecret, error) {
 	id, text := form.Get("client_id"), form.Get("client_secret")
@@ -117,8 +152,6 @@ func readCredential(r *http.Request, form url.Values) (identity.ClientSecret, er
 	switch {
 	case id == "":
 		return identity.ClientSecret{}, missing("client_id")
-	case form.Has("client_assertion"):
-		return identity.ClientSecret{}, errNoSecret.WithMessage("Client assertions are not supported here yet: the request body must contain the parameter 'client_secret'.")
 	case text == "":
 		return identity.ClientSecret{}, errNoSecret
 	}
