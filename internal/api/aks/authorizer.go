@@ -1,7 +1,3 @@
-// Package aks speaks with the API servers of managed clusters, which call Fairlead over webhooks, and writes the files that
-// make them do so. A call comes from one cluster, known by the bearer token in the file it was given, and says nothing about
-// any other. What a webhook decides rests on the core: who may do what on package access, who somebody is on package
-// identity. Running the API server is not this package's business, nor are the credentials of people (api/arm).
 package aks
 
 import (
