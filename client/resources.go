@@ -78,6 +78,19 @@ type ManagedIdentityProperties struct {
 	ClientID    string `json:"clientId,omitempty"`
 }
 
+// SubtypeFederation is the name under an identity's id of what it trusts.
+const SubtypeFederation = "federatedIdentityCredentials"
+
+// Federation is Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials.
+type Federation = Resource[FederationProperties]
+
+// FederationProperties say whose tokens a managed identity trusts; all compare exactly.
+type FederationProperties struct {
+	Issuer    string   `json:"issuer"`
+	Subject   string   `json:"subject"`
+	Audiences []string `json:"audiences"`
+}
+
 // RoleDefinition is Microsoft.Authorization/roleDefinitions.
 type RoleDefinition = Resource[RoleDefinitionProperties]
 

@@ -222,7 +222,7 @@ func TestEveryCommandHelps(t *testing.T) {
 	for _, line := range []string{
 		"apply", "run", "ps", "logs", "exec", "why", "attempts", "wait", "rm", "registry create", "registry list", "registry show", "registry delete",
 		"registry credential", "push", "images", "tags", "untag", "sp create", "sp reset", "sp list", "sp delete", "identity create", "identity list",
-		"identity show", "identity delete", "role assign", "role list", "role remove", "group create", "group update", "group list", "group show",
+		"identity show", "identity delete", "identity federate", "identity federations", "identity unfederate", "role assign", "role list", "role remove", "group create", "group update", "group list", "group show",
 		"group delete", "group stop", "group start", "group restart", "webapp create", "webapp update", "webapp list", "webapp show", "webapp delete",
 		"webapp stop", "webapp start", "webapp restart", "webapp log", "resource-group list", "resource-group delete", "login", "logout", "env",
 		"up", "down", "doctor", "trust", "hosts", "version",

@@ -231,3 +231,48 @@ func TestRolesWithoutDirectory(t *testing.T) {
 		t.Errorf("an identity's client id: %q", out)
 	}
 }
+
+func TestFederations(t *testing.T) {
+	f := newFake(t)
+	f.ok("identity", "create", "web-id", "-g", "rg")
+	type federation struct {
+		Name       string
+		Properties struct {
+			Issuer, Subject string
+			Audiences       []string
+		}
+	}
+	const issuer = "https://oidc.fl.test/t/c/"
+	var made, again, other federation
+	f.decode(&made, "identity", "federate", "web-id", "--issuer", issuer, "--service-account", "shop/web")
+	if !strings.HasPrefix(made.Name, "shop-web-") || made.Properties.Issuer != issuer || made.Properties.Subject != "system:serviceaccount:shop:web" ||
+		len(made.Properties.Audiences) != 1 || made.Properties.Audiences[0] != "api://AzureADTokenExchange" {
+		t.Errorf("made %+v", made)
+	}
+	f.decode(&again, "identity", "federate", "web-id", "--issuer", issuer, "--subject", "system:serviceaccount:shop:web")
+	f.decode(&other, "identity", "federate", "web-id", "--issuer", issuer+"2/", "--service-account", "shop/web", "--audience", "x")
+	if again.Name != made.Name || other.Name == made.Name || other.Properties.Audiences[0] != "x" {
+		t.Errorf("again %s, other issuer %s, first %s", again.Name, other.Name, made.Name)
+	}
+	f.ok("identity", "federate", "web-id", "--issuer", issuer, "--subject", "repo:me/it", "--name", "ci")
+	if out := f.ok("identity", "federations", "web-id"); strings.Count(out, "\n") != 3 || !strings.Contains(out, "ci\trepo:me/it\tapi://AzureADTokenExchange\t"+issuer+"\n") {
+		t.Errorf("listed %q", out)
+	}
+	var all []federation
+	f.decode(&all, "identity", "federations", "web-id")
+	if len(all) != 3 {
+		t.Errorf("listed %v", all)
+	}
+	f.ok("identity", "unfederate", "web-id", "ci")
+	if r := f.run("identity", "unfederate", "web-id", "ci"); r.code != int(exit.NotFound) || !strings.Contains(r.err, "identity federations web-id") {
+		t.Errorf("taking away what is not there: code %d: %s", r.code, r.err)
+	}
+	for name, args := range map[string][]string{
+		"no issuer": {"--subject", "x"}, "no subject": {"--issuer", issuer}, "both": {"--issuer", issuer, "--subject", "x", "--service-account", "a/b"},
+		"no namespace": {"--issuer", issuer, "--service-account", "web"},
+	} {
+		if r := f.run(append([]string{"identity", "federate", "web-id"}, args...)...); r.code != int(exit.Usage) {
+			t.Errorf("%s: code %d: %s", name, r.code, r.err)
+		}
+	}
+}

@@ -90,7 +90,7 @@ func (f *fake) isList(key string) bool {
 	if i := strings.LastIndex(rest, "/providers/"); i >= 0 {
 		rest = rest[i+len("/providers/"):]
 	}
-	return strings.Count(rest, "/") == 1
+	return strings.Count(rest, "/") == 1 || strings.HasSuffix(rest, "/federatedidentitycredentials")
 }
 
 func (f *fake) list(key string) []object {
@@ -105,6 +105,10 @@ func (f *fake) list(key string) []object {
 		switch {
 		case strings.HasSuffix(suffix, "microsoft.authorization/roleassignments"):
 			if strings.Contains(have, "/roleassignments/") {
+				found = append(found, o)
+			}
+		case strings.HasSuffix(suffix, "/federatedidentitycredentials"):
+			if strings.HasPrefix(have, key+"/") {
 				found = append(found, o)
 			}
 		case typed && strings.HasPrefix(have, prefix+"/") && strings.HasPrefix(tail, suffix+"/") && strings.Count(tail, "/") == 2,
@@ -129,6 +133,7 @@ func (f *fake) put(w http.ResponseWriter, r *http.Request, key string) {
 		body["properties"] = properties
 	}
 	switch {
+	case strings.Contains(key, "/federatedidentitycredentials/"):
 	case strings.Contains(key, "/userassignedidentities/"):
 		properties["clientId"], properties["principalId"] = uuid.NewString(), uuid.NewString()
 	case strings.Contains(key, "/registries/") && !strings.Contains(key, "/roleassignments/"):

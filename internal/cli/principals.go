@@ -3,6 +3,9 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -210,7 +213,7 @@ func newSPDelete(a *app) *cobra.Command {
 }
 
 func newIdentity(a *app) *cobra.Command {
-	return family("identity", "Managed identities: create, list, show, delete",
+	return family("identity", "Managed identities: create, list, show, delete, federate, federations, unfederate",
 		newIdentityCreate(a), newIdentityList(a),
 		onIdentity(a, "show", "Show a managed identity", func(_ context.Context, _ *client.Client, id client.ManagedIdentity) error {
 			return a.showIdentities(id, id)
@@ -218,7 +221,16 @@ func newIdentity(a *app) *cobra.Command {
 		onIdentity(a, "delete", "Delete a managed identity", func(ctx context.Context, c *client.Client, id client.ManagedIdentity) error {
 			_, err := c.Delete(ctx, id.ID)
 			return err
-		}))
+		}),
+		newIdentityFederate(a),
+		onIdentity(a, "federations", "List whose tokens a managed identity trusts", func(ctx context.Context, c *client.Client, id client.ManagedIdentity) error {
+			all, err := client.List[client.Federation](ctx, c, id.ID+"/"+client.SubtypeFederation)
+			if err != nil {
+				return err
+			}
+			return a.showFederations(all, all...)
+		}),
+		newIdentityUnfederate(a))
 }
 
 // showIdentities shows v as JSON, or the identities as a table.
@@ -276,6 +288,99 @@ func onIdentity(a *app, verb, short string, do func(context.Context, *client.Cli
 				return err
 			}
 			return do(ctx, c.Client, id)
+		}),
+	}
+}
+
+// federateOptions are the flags of `identity federate`.
+type federateOptions struct {
+	name, issuer, subject, account, audience string
+}
+
+func newIdentityFederate(a *app) *cobra.Command {
+	var o federateOptions
+	cmd := &cobra.Command{
+		Use: "federate NAME --issuer URL (--subject SUBJECT | --service-account NAMESPACE/NAME)", Args: exactly("NAME"),
+		Short:   "Let whoever has a token of another issuer, such as a cluster's service account, be a managed identity",
+		Example: "  fairlead identity federate web-id --issuer https://oidc.fairlead.localhost:8443/TENANT/CLUSTER/ --service-account shop/web",
+		RunE: a.action(quick, func(ctx context.Context, c *connection, args []string) error {
+			properties, err := o.properties()
+			if err != nil {
+				return err
+			}
+			id, err := lookup.Identity(ctx, c.Client, args[0])
+			if err != nil {
+				return err
+			}
+			var made client.Federation
+			if err := c.Put(ctx, id.ID+"/"+client.SubtypeFederation+"/"+o.nameFor(properties), workload.Object{"properties": properties}, &made); err != nil {
+				return err
+			}
+			return a.showFederations(made, made)
+		}),
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.issuer, "issuer", "", "issuer of the tokens: an https URL, exactly as their 'iss' says")
+	f.StringVar(&o.subject, "subject", "", "subject of the tokens, exactly as their 'sub' says")
+	f.StringVar(&o.account, "service-account", "", "NAMESPACE/NAME of the service account of a cluster, in place of --subject")
+	f.StringVar(&o.audience, "audience", "api://AzureADTokenExchange", "audience of the tokens")
+	f.StringVar(&o.name, "name", "", "name of the federated credential (default: made of the subject and the issuer)")
+	return cmd
+}
+
+func (o federateOptions) properties() (client.FederationProperties, error) {
+	p := client.FederationProperties{Issuer: o.issuer, Subject: o.subject, Audiences: []string{o.audience}}
+	if o.account != "" {
+		namespace, name, ok := strings.Cut(o.account, "/")
+		if !ok || namespace == "" || name == "" || strings.Contains(name, "/") || o.subject != "" {
+			return p, exit.Usagef("--service-account is NAMESPACE/NAME, and stands in place of --subject")
+		}
+		p.Subject = "system:serviceaccount:" + namespace + ":" + name
+	}
+	switch {
+	case p.Issuer == "":
+		return p, exit.Usagef("--issuer is missing")
+	case p.Subject == "":
+		return p, exit.Usagef("--subject or --service-account is missing")
+	}
+	return p, nil
+}
+
+// nameFor gives the name asked for, or one that tells the subject to people and is another one for each issuer and
+// subject, so that federating again changes nothing and federating with another issuer takes nothing away.
+func (o federateOptions) nameFor(p client.FederationProperties) string {
+	if o.name != "" {
+		return o.name
+	}
+	words := regexp.MustCompile(`[A-Za-z0-9]+`).FindAllString(strings.TrimPrefix(p.Subject, "system:serviceaccount:"), -1)
+	sum := sha256.Sum256([]byte(p.Issuer + "\x00" + p.Subject))
+	name := strings.Join(append(words, ""), "-")
+	return fmt.Sprintf("%.100s%x", name, sum[:4])
+}
+
+// showFederations shows v as JSON, or the federated credentials as a table.
+func (a *app) showFederations(v any, all ...client.Federation) error {
+	return a.show(v, func(t *terminal.Table) {
+		t.Header = []string{"NAME", "SUBJECT", "AUDIENCE", "ISSUER"}
+		for _, f := range all {
+			t.Add(f.Name, f.Properties.Subject, strings.Join(f.Properties.Audiences, " "), f.Properties.Issuer)
+		}
+	})
+}
+
+func newIdentityUnfederate(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "unfederate NAME FEDERATION", Short: "Take a federated credential from a managed identity", Args: exactly("NAME", "FEDERATION"),
+		RunE: a.action(quick, func(ctx context.Context, c *connection, args []string) error {
+			id, err := lookup.Identity(ctx, c.Client, args[0])
+			if err != nil {
+				return err
+			}
+			found, err := c.Delete(ctx, id.ID+"/"+client.SubtypeFederation+"/"+args[1])
+			if err == nil && !found {
+				err = exit.Errorf(exit.NotFound, "list them with 'fairlead identity federations "+id.Name+"'", "%s has no federated credential %s", id.Name, args[1])
+			}
+			return err
 		}),
 	}
 }
