@@ -27,10 +27,13 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/google/uuid"
 
+	"fairlead.dev/internal/api"
+	"fairlead.dev/internal/api/acr"
 	"fairlead.dev/internal/api/apitest"
 	"fairlead.dev/internal/api/entra"
 	"fairlead.dev/internal/driver/oidc"
 	"fairlead.dev/internal/identity"
+	"fairlead.dev/internal/registry"
 	"fairlead.dev/internal/resource"
 	"fairlead.dev/internal/secret"
 )
@@ -491,6 +494,47 @@ func TestAzureWorkloadIdentity(t *testing.T) {
 			apitest.Must(t, err)
 			f.wantIdentity(t, fallback)
 		})
+	}
+}
+
+// TestFederatedTokenOpensTheRegistry goes on to where the token is meant for: to the resource manager's door and to a
+// registry's /oauth2/exchange, before and after the identity may pull there.
+func TestFederatedTokenOpensTheRegistry(t *testing.T) {
+	f := newFederated(t)
+	acme := resource.MustParseID("/subscriptions/s/resourceGroups/g/providers/Microsoft.ContainerRegistry/registries/acme")
+	door := apitest.Wrap(acr.New(acr.Deps{
+		Resolve: func(*http.Request) (registry.Registry, error) { return registry.Registry{ID: acme, Name: "acme"}, nil },
+		Auth:    &api.RegistryAuth{Tokens: f.Tokens, Directory: f.Directory},
+		Entra:   f.Tokens, Tokens: f.Tokens, Access: f.Access, Origin: f.Origin, Log: apitest.Log(),
+	}))
+	access := f.accessToken(f.exchange(f.key.sign(t, f.claims()))).Reveal()
+	r := httptest.NewRequest(http.MethodGet, arm, nil)
+	r.Header.Set("Authorization", "Bearer "+access)
+	who, err := api.Bearer{
+		Tokens: f.Tokens, Directory: f.Directory, Accept: func(aud string) bool { return f.Origin.IsAudience(aud, resource.ARM) },
+	}.Authenticate(t.Context(), r)
+	apitest.Must(t, err)
+	if who.ID() != f.sp.ID || who.Kind() != identity.KindManaged {
+		t.Errorf("the resource manager sees %+v", who)
+	}
+	exchanged := func() int {
+		form := url.Values{"grant_type": {"access_token"}, "service": {"acme.azurecr.fairlead.localhost:8443"}, "access_token": {access}}
+		r := httptest.NewRequest(http.MethodPost, "https://acme.azurecr.fairlead.localhost:8443/oauth2/exchange", strings.NewReader(form.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		rec := httptest.NewRecorder()
+		door.ServeHTTP(rec, r)
+		return rec.Code
+	}
+	if got := exchanged(); got != http.StatusUnauthorized {
+		t.Errorf("without a role: %d", got)
+	}
+	f.Assign(who, apitest.AcrPull, acme)
+	if got := exchanged(); got != http.StatusOK {
+		t.Errorf("with AcrPull: %d", got)
+	}
+	apitest.Must(t, f.Directory.DeleteManaged(t.Context(), f.puller))
+	if got := exchanged(); got != http.StatusUnauthorized {
+		t.Errorf("after the identity was deleted: %d", got)
 	}
 }
 
