@@ -72,6 +72,8 @@ func TestScripts(t *testing.T) {
 			"nothing":    cmdNothing,
 			"crane":      cmdCrane,
 			"containerd": cmdContainerd,
+			"assertion":  cmdAssertion,
+			"workload":   cmdWorkload,
 		},
 	})
 }
@@ -112,7 +114,7 @@ func setup(env *testscript.Env) error {
 			fmt.Fprintf(os.Stderr, "cleaning up %s: %v\n%s", data, err, out)
 		}
 	})
-	return nil
+	return startIssuer(env)
 }
 
 func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
@@ -123,6 +125,9 @@ func cmdUp(ts *testscript.TestScript, neg bool, args []string) {
 	argv := append([]string{"up", "--data", ts.Getenv("DATA"), "--listen", "127.0.0.1:0", "--ready-file", ts.Getenv("FAIRLEAD_READY_FILE"), "--log-level", "debug"}, args...)
 	cmd := exec.Command(binary, argv...)
 	cmd.Dir = ts.MkAbs(".")
+	if authorities := ts.Getenv("SSL_CERT_FILE"); authorities != "" {
+		cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+authorities)
+	}
 	stdout, err := cmd.StdoutPipe()
 	ts.Check(err)
 	logFile, err := os.OpenFile(ts.MkAbs("up.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
