@@ -152,7 +152,7 @@ func (a *app) commands() []*cobra.Command {
 			newRegistry(a), newPush(a), newImages(a), newTags(a), newUntag(a),
 			newSP(a), newIdentity(a), newRole(a),
 			newGroup(a), newWebapp(a), newResourceGroup(a),
-			newLogin(a), newLogout(a), newEnv(a),
+			newLogin(a), newLogout(a), newEnv(a), newCredentialProvider(a),
 			newKube(a),
 		},
 		localCommands(a),

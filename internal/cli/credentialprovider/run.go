@@ -1,0 +1,143 @@
+package credentialprovider
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"fairlead.dev/internal/cli/exit"
+)
+
+// Options is what Run needs.
+type Options struct {
+	ConfigFile string
+	In         io.Reader
+	Out        io.Writer
+	Warn       func(format string, args ...any) // about what does not keep the answer from being right
+	Now        func() time.Time
+}
+
+// Run answers the one request on In. Its errors say what to do, and exit with code 1, but for a wrong configuration.
+func Run(ctx context.Context, o Options) error {
+	config, err := ReadConfig(o.ConfigFile)
+	if err != nil {
+		return exit.Errorf(exit.Usage, "docs/kubernetes/credential-provider.md has an example", "%w", err)
+	}
+	p, err := New(config)
+	if err != nil {
+		return exit.Errorf(exit.Usage, "", "%s: %w", o.ConfigFile, err)
+	}
+	defer p.Close()
+	req, err := ReadRequest(o.In)
+	if err != nil {
+		return exit.Errorf(exit.Failure, "this command is for the kubelet to run; see 'fairlead credential-provider --help'", "%w", err)
+	}
+	response, err := p.Answer(ctx, req)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err()
+	}
+	if noteErr := note(config, req, err, o.Now()); noteErr != nil {
+		o.Warn("the last error could not be noted: %s", noteErr)
+	}
+	var f *Failure
+	if errors.As(err, &f) {
+		return exit.Errorf(exit.Failure, f.Advice, "%w", err)
+	}
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(o.Out).Encode(response)
+}
+
+// LastError is what is left of a request that failed: a file in the configuration's stateDir, until one like it succeeds.
+// It holds no secret.
+type LastError struct {
+	Image          string    `json:"image"`
+	Time           time.Time `json:"time"`
+	Step           Step      `json:"step"`
+	URL            string    `json:"url"`
+	Status         int       `json:"status,omitempty"`
+	Message        string    `json:"message"`
+	Hint           string    `json:"hint,omitempty"`
+	ClientID       string    `json:"clientId,omitempty"`
+	ServiceAccount string    `json:"serviceAccount,omitempty"` // "namespace/name"; "" for the node's identity
+}
+
+// note leaves the failure of a request, or takes away that of an earlier one like it.
+func note(c Config, req Request, err error, now time.Time) error {
+	host, ok := hostOf(req.Image)
+	if c.StateDir == "" || !ok {
+		return nil
+	}
+	if _, ours := c.loginServer(host); !ours {
+		return nil
+	}
+	account := ""
+	if readSubject(req, c).assertion != "" {
+		account = serviceAccount(req)
+	}
+	path := filepath.Join(c.StateDir, StateFile(host, account))
+	var f *Failure
+	if !errors.As(err, &f) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	return write(path, LastError{
+		Image: req.Image, Time: now.UTC().Truncate(time.Second), Step: f.Step, URL: f.URL, Status: f.Status,
+		Message: f.Message, Hint: f.Advice, ClientID: f.ClientID, ServiceAccount: account,
+	})
+}
+
+// StateFile gives the name of the file in stateDir with the last error of a registry host: "<host>.json" for the node's
+// identity, "<host>@<namespace>.<name>.json" for a service account "namespace/name". The colon before a port is a "_".
+func StateFile(host, serviceAccount string) string {
+	name := strings.ReplaceAll(strings.ToLower(host), ":", "_")
+	if serviceAccount != "" {
+		name += "@" + strings.ReplaceAll(serviceAccount, "/", ".")
+	}
+	return name + ".json"
+}
+
+var accountShape = regexp.MustCompile(`^system:serviceaccount:([a-z0-9-]{1,63}):([a-z0-9][a-z0-9.-]{0,252})$`)
+
+// serviceAccount gives "namespace/name" of a request's token, or "unknown".
+func serviceAccount(req Request) string {
+	found := accountShape.FindStringSubmatch(readClaims(req.ServiceAccountToken).Subject)
+	if found == nil {
+		return "unknown"
+	}
+	return found[1] + "/" + found[2]
+}
+
+// write puts a file in its place whole: whoever reads it sees the old one or the new one.
+func write(path string, e LastError) error {
+	text, err := json.MarshalIndent(e, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(text, '\n'))
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("writing %s: %w", path, err), os.Remove(f.Name()))
+	}
+	return nil
+}
