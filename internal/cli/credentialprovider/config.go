@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -178,10 +179,8 @@ func checkURL(text string, schemes ...string) error {
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return fmt.Errorf("%.80q is not a URL such as %s://host:port", text, schemes[len(schemes)-1])
 	}
-	for _, s := range schemes {
-		if u.Scheme == s {
-			return nil
-		}
+	if slices.Contains(schemes, u.Scheme) {
+		return nil
 	}
 	return fmt.Errorf("%.80q must begin with %s://", text, schemes[len(schemes)-1])
 }

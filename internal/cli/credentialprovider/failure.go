@@ -41,7 +41,7 @@ func (s Step) String() string {
 // Failure says which step failed, where, and what to do.
 type Failure struct {
 	Step     Step
-	URL      string
+	URL      string // "" when nothing was asked
 	Status   int    // of the answer; 0 when there was none
 	Message  string // the server's words, or why there are none; never a token
 	Advice   string
@@ -50,7 +50,11 @@ type Failure struct {
 
 // Error implements error.
 func (f *Failure) Error() string {
-	text := fmt.Sprintf("%s failed at %s: ", f.Step, f.URL)
+	text := fmt.Sprintf("%s failed", f.Step)
+	if f.URL != "" {
+		text += " at " + f.URL
+	}
+	text += ": "
 	if f.Status != 0 {
 		text += fmt.Sprintf("%d %s: ", f.Status, http.StatusText(f.Status))
 	}
@@ -113,7 +117,8 @@ func refused(f Failure, body []byte, sent ...client.Secret) *Failure {
 		f.Advice = "name the one that is to pull as 'clientId' in the configuration"
 	case f.Step == StepMetadata && f.Status == http.StatusNotFound:
 		f.Advice = "that is no instance metadata service: see 'metadataEndpoint' in the configuration"
-	case f.Advice == "":
+	case f.Step == StepFederation && f.Status < http.StatusInternalServerError: // it is said already what it needs
+	default:
 		f.Advice = "see the server's log"
 	}
 	return &f
@@ -156,10 +161,10 @@ func words(body []byte, sent ...client.Secret) string {
 	}
 	for _, s := range sent {
 		if s != "" {
-			text = strings.ReplaceAll(text, string(s), "<token>")
+			text = strings.ReplaceAll(text, string(s), "[token]")
 		}
 	}
-	text = tokenShape.ReplaceAllString(text, "<token>")
+	text = tokenShape.ReplaceAllString(text, "[token]")
 	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
 	switch {
 	case text == "":

@@ -47,8 +47,7 @@ func Run(ctx context.Context, o Options) error {
 	if noteErr := note(config, req, err, o.Now()); noteErr != nil {
 		o.Warn("the last error could not be noted: %s", noteErr)
 	}
-	var f *Failure
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*Failure](err); ok {
 		return exit.Errorf(exit.Failure, f.Advice, "%w", err)
 	}
 	if err != nil {
@@ -63,7 +62,7 @@ type LastError struct {
 	Image          string    `json:"image"`
 	Time           time.Time `json:"time"`
 	Step           Step      `json:"step"`
-	URL            string    `json:"url"`
+	URL            string    `json:"url,omitempty"`
 	Status         int       `json:"status,omitempty"`
 	Message        string    `json:"message"`
 	Hint           string    `json:"hint,omitempty"`
@@ -85,8 +84,8 @@ func note(c Config, req Request, err error, now time.Time) error {
 		account = serviceAccount(req)
 	}
 	path := filepath.Join(c.StateDir, StateFile(host, account))
-	var f *Failure
-	if !errors.As(err, &f) {
+	f, failed := errors.AsType[*Failure](err)
+	if !failed {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -56,7 +56,7 @@ func (p *Provider) fromServiceAccount(ctx context.Context, s subject) (client.Se
 	f := Failure{Step: StepFederation, URL: p.config.Authority, ClientID: s.clientID}
 	switch {
 	case p.config.Authority == "":
-		f.URL, f.Message = "authority", "there is none in the configuration"
+		f.Message = "the configuration names no authority"
 		f.Advice = "name it as 'authority', such as https://login.fairlead.internal:8443"
 	case uuid.Validate(s.clientID) != nil:
 		f.Message = fmt.Sprintf("the service account's annotation names %.80q, which is no client id", s.clientID)
