@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fairlead.dev/client"
+	"fairlead.dev/internal/cli/credentialprovider"
 	"fairlead.dev/internal/cli/exit"
 	"fairlead.dev/internal/cli/session"
 	"fairlead.dev/internal/cli/terminal"
@@ -152,7 +153,7 @@ func (a *app) commands() []*cobra.Command {
 			newRegistry(a), newPush(a), newImages(a), newTags(a), newUntag(a),
 			newSP(a), newIdentity(a), newRole(a),
 			newGroup(a), newWebapp(a), newResourceGroup(a),
-			newLogin(a), newLogout(a), newEnv(a), newCredentialProvider(a),
+			newLogin(a), newLogout(a), newEnv(a), credentialprovider.NewCommand(a.streams, a.bounded),
 			newKube(a),
 		},
 		localCommands(a),

@@ -62,7 +62,7 @@ func FuzzReadRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		req, err := credentialprovider.ReadRequest(strings.NewReader(text))
 		if err != nil {
-			if strings.Contains(err.Error(), "eyJhbGci") && !strings.Contains(req.Kind+req.APIVersion+req.Image, "eyJhbGci") && !json.Valid([]byte(text)) {
+			if !json.Valid([]byte(text)) && strings.Contains(err.Error(), "eyJ") {
 				t.Errorf("%q: the error shows a token: %v", text, err)
 			}
 			return

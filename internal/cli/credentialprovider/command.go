@@ -1,4 +1,4 @@
-package cli
+package credentialprovider
 
 import (
 	"context"
@@ -6,15 +6,16 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"fairlead.dev/internal/cli/credentialprovider"
 	"fairlead.dev/internal/cli/exit"
 	"fairlead.dev/internal/cli/terminal"
 )
 
-func newCredentialProvider(a *app) *cobra.Command {
-	o := credentialprovider.Options{In: a.streams.In, Out: a.streams.Out, Warn: a.streams.Notef, Now: time.Now}
+// NewCommand makes the command. bounded makes a run function whose time is limited, 0 being without end but for the
+// configuration's timeout.
+func NewCommand(s terminal.Streams, bounded func(time.Duration, func(context.Context, []string) error) func(*cobra.Command, []string) error) *cobra.Command {
+	o := Options{In: s.In, Out: s.Out, Warn: s.Notef, Now: time.Now}
 	cmd := &cobra.Command{
-		Use: "credential-provider --config FILE", Short: "Answer a kubelet that asks for an image's credentials", Args: exactly(),
+		Use: "credential-provider --config FILE", Short: "Answer a kubelet that asks for an image's credentials", Args: cobra.NoArgs,
 		Long: `Answer a kubelet that asks for an image's credentials: its image credential provider
 (credentialprovider.kubelet.k8s.io/v1), in any cluster. It reads one request from stdin and writes one
 answer to stdout, with a login that lives for hours, for the node's managed identity or for that of the
@@ -37,14 +38,14 @@ The configuration, in YAML or JSON:
   stateDir: /var/lib/fairlead-credentials        # where the last error of each registry is left`,
 		Example: `  echo '{"kind":"CredentialProviderRequest","apiVersion":"credentialprovider.kubelet.k8s.io/v1",` + "\n" +
 			`    "image":"myacr.azurecr.io/app"}' | fairlead credential-provider --config /etc/fairlead/credentials.yaml`,
-		RunE: a.bounded(endless, func(ctx context.Context, _ []string) error {
+		RunE: bounded(0, func(ctx context.Context, _ []string) error {
 			switch {
 			case o.ConfigFile == "":
 				return exit.Usagef("--config is missing: the configuration file")
 			case terminal.IsTerminal(o.In):
 				return exit.Usagef("stdin is a terminal: a request is expected there")
 			}
-			return credentialprovider.Run(ctx, o)
+			return Run(ctx, o)
 		}),
 	}
 	cmd.Flags().StringVar(&o.ConfigFile, "config", "", "configuration file, YAML or JSON")
