@@ -118,6 +118,19 @@ func (o Origin) ParseHost(host string) (HostKind, string) {
 	return HostUnknown, ""
 }
 
+// Under gives the origin for whoever came in by host: the domain that host lies in stands first, so that links lead back
+// by the names that the caller can resolve. With a host under none of our domains nothing changes.
+func (o Origin) Under(host string) Origin {
+	host = strings.TrimSuffix(strings.ToLower(stripPort(host)), ".")
+	for i, domain := range o.Domains {
+		if strings.HasSuffix(host, "."+domain) {
+			o.Domains = slices.Concat([]string{domain}, o.Domains[:i], o.Domains[i+1:])
+			return o
+		}
+	}
+	return o
+}
+
 func stripPort(host string) string {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		return h

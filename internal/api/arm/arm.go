@@ -119,7 +119,7 @@ func (h *Handler) serveOpen(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.EqualFold(segments[1], "endpoints") {
 			return false
 		}
-		api.WriteJSON(w, http.StatusOK, metadata.Document(h.Origin, h.Tenant, r.URL.Query().Get("api-version")))
+		api.WriteJSON(w, http.StatusOK, metadata.Document(h.Origin.Under(r.Host), h.Tenant, r.URL.Query().Get("api-version")))
 	case "exec":
 		h.sessions.Serve(w, r, segments[1])
 	default:

@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -36,6 +37,33 @@ func TestGoldenTypes(t *testing.T) {
 	w.golden("provider", w.do("POST", sub+"/providers/microsoft.web/register", ""))
 	for _, version := range []string{"2015-01-01", "2019-05-01", "2022-09-01"} {
 		w.golden("metadata-"+version, w.as("", "GET", "//metadata/endpoints?api-version="+version, ""))
+	}
+}
+
+// TestMetadataFollowsTheName: a node that knows Fairlead by another of its domains finds registries and the authority
+// under that domain, as AKS's own credential provider needs it, which compares images with the suffix it finds here.
+func TestMetadataFollowsTheName(t *testing.T) {
+	const other = "fairlead.internal"
+	w := newWorld(t)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+"/metadata/endpoints?api-version=2019-05-01", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = "management." + other + ":8443"
+	res, err := w.client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var clouds []struct {
+		Authentication struct{ LoginEndpoint string }
+		Suffixes       struct{ AcrLoginServer string }
+	}
+	if err := json.NewDecoder(res.Body).Decode(&clouds); err != nil {
+		t.Fatal(err)
+	}
+	if len(clouds) != 1 || clouds[0].Suffixes.AcrLoginServer != "azurecr."+other+":8443" || clouds[0].Authentication.LoginEndpoint != "https://login."+other+":8443/adfs" {
+		t.Errorf("under %s: %+v", r.Host, clouds)
 	}
 }
 

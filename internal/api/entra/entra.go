@@ -1,8 +1,9 @@
 // Package entra speaks the part of Microsoft Entra's sign-in protocol that programs need: the OAuth2 token endpoints (v1
 // and v2.0, and the same under /adfs, an authority that clients ask no instance discovery about), OpenID Connect
 // discovery, the signing keys, and instance discovery; beside it, the OpenID Connect descriptions of the clusters that
-// run here. The directory checks who asks (for an assertion this package checks what another issuer has signed) and
-// package token signs; what an access token opens is the business of the surface that it is meant for.
+// run here, and the instance metadata service, where a machine gets tokens of its managed identities. The directory checks
+// who asks (for an assertion this package checks what another issuer has signed) and package token signs; what an access
+// token opens is the business of the surface that it is meant for.
 //
 // Source: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
 package entra

@@ -50,7 +50,7 @@ type cloud struct {
 
 // Document gives the document of an api-version: the shape of 2015-01-01, the list of 2019-05-01, or the one cloud of
 // 2022-09-01 for this and any other version. Azure says "common" for the tenant; here there is one, and a client that
-// signs in learns it from here.
+// signs in learns it from here. All names in it lie under o's first domain.
 func Document(o resource.Origin, tenant, version string) any {
 	arm := o.URL(resource.ARM)
 	// The path "adfs" keeps clients from asking Azure's own instance discovery about our login host.
