@@ -10,14 +10,19 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"fairlead.dev/internal/cluster"
 	"fairlead.dev/internal/driver/containerd/nodes"
+	"fairlead.dev/internal/driver/containerd/process"
 )
 
 // clusterBench is a machine of clusters for a test.
@@ -143,6 +148,48 @@ func TestClusterOfTwoNodes(t *testing.T) {
 			t.Errorf("%s is still there", dir)
 		}
 	}
+}
+
+// kubectl runs upstream's kubectl as the cluster's administrator and gives what it prints.
+func (b clusterBench) kubectl(t *testing.T, plan cluster.Plan, args ...string) string {
+	t.Helper()
+	config := filepath.Join(b.names.clusters, plan.Key, "pki", "admin.kubeconfig")
+	cmd := exec.CommandContext(t.Context(), os.Getenv("FAIRLEAD_KUBE"), append([]string{"kubectl", "--kubeconfig", config, "--request-timeout=60s"}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("kubectl %v: %v: %s", args, err, out)
+	}
+	return string(out)
+}
+
+// TestClusterKeepsPodsWhenKilled runs a pod of the one image that every node has, kills Kubernetes and its containerd, and
+// finds the same pod as before.
+func TestClusterKeepsPodsWhenKilled(t *testing.T) {
+	b := openClusters(t)
+	plan := planOf(1)
+	r := b.start(t, plan)
+	b.kubectl(t, plan, "wait", "--for=create", "serviceaccount/default", "--timeout=60s")
+	b.kubectl(t, plan, "run", "kept", "--image=fairlead.dev/pause:1", "--image-pull-policy=Never")
+	b.kubectl(t, plan, "wait", "--for=condition=Ready", "pod/kept", "--timeout=60s")
+	look := []string{"get", "pod", "kept", "-o", "jsonpath={.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount} {.status.podIP}"}
+	before := b.kubectl(t, plan, look...)
+	must(t, r.Close())
+	killed, err := process.Find(func(argv []string) bool {
+		return slices.ContainsFunc(argv[1:], func(arg string) bool { return strings.HasPrefix(arg, b.names.clusters+"/") })
+	})
+	must(t, err)
+	if len(killed) != 2 {
+		t.Errorf("%d programs, want fairlead-kube and containerd", len(killed))
+	}
+	must(t, killed.Signal(unix.SIGKILL))
+	must(t, killed.End(t.Context(), time.Minute))
+	killed.Close()
+	b.start(t, plan)
+	b.kubectl(t, plan, "wait", "--for=condition=Ready", "pod/kept", "--timeout=60s")
+	if after := b.kubectl(t, plan, look...); after != before {
+		t.Errorf("the pod was %q and is %q", before, after)
+	}
+	must(t, b.machine.Remove(t.Context(), plan.Key))
 }
 
 // TestClusterIsPurged leaves a cluster running for the purge at the end of the test.

@@ -4,6 +4,7 @@ package nodes
 
 import (
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -39,6 +40,9 @@ func (n *node) writeFiles() error {
 	if err := os.RemoveAll(n.objects()); err != nil { // what the plan no longer has is not applied again
 		return err
 	}
+	if err := n.linkShim(); err != nil {
+		return err
+	}
 	for path, text := range files {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return err
@@ -48,6 +52,23 @@ func (n *node) writeFiles() error {
 		}
 	}
 	return nil
+}
+
+// linkShim lets containerd find the shim by its name. It starts shims by their path, but looks for the ones that run when
+// it starts again by the name of their runtime, on PATH.
+func (n *node) linkShim() error {
+	own, err := n.daemon().ExecutablePath()
+	if err != nil {
+		return err
+	}
+	link := n.dir("bin", "containerd-shim-runc-v2")
+	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
+		return err
+	}
+	if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.Symlink(own, link)
 }
 
 // shared is where the cluster keeps what belongs to no node.

@@ -166,7 +166,7 @@ func (n *node) daemon() daemon.Config {
 		Root: n.dir("containerd"), Run: n.run("c"), Log: n.dir("containerd.log"), Namespace: daemon.CRINamespace,
 		Namespaces: n.namespaces(),
 		// The authority is trusted besides the system's: for names of Fairlead, which is all that it may vouch for.
-		Env: []string{"SSL_CERT_DIR=/etc/ssl/certs:" + n.dir("trust")},
+		Env: []string{"SSL_CERT_DIR=/etc/ssl/certs:" + n.dir("trust"), "PATH=" + n.dir("bin") + ":" + process.SearchPath()},
 		CRI: &daemon.CRI{
 			Network: n.dir("cni"), Programs: n.cfg.CNIPrograms, Registries: n.cfg.Registries, SandboxImage: pauseImage, OCIRuntime: n.cfg.OCIRuntime,
 		},

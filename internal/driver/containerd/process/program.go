@@ -117,7 +117,7 @@ func (p *Program) command() (*exec.Cmd, error) {
 	return &exec.Cmd{
 		Path:        exe,
 		Args:        append([]string{p.Name}, p.Args...),
-		Env:         append([]string{"PATH=" + searchPath(), "NOTIFY_SOCKET=" + p.Notify}, p.Env...),
+		Env:         append([]string{"PATH=" + SearchPath(), "NOTIFY_SOCKET=" + p.Notify}, p.Env...),
 		Dir:         "/",
 		Stdout:      out,
 		Stderr:      out,
@@ -125,8 +125,8 @@ func (p *Program) command() (*exec.Cmd, error) {
 	}, nil
 }
 
-// searchPath is where the OCI runtime and the firewall programs are looked for: our own PATH and, after it, the
+// SearchPath is where the OCI runtime and the firewall programs are looked for: our own PATH and, after it, the
 // administrator's directories, which a user's shell may not have.
-func searchPath() string {
+func SearchPath() string {
 	return strings.Join(append(filepath.SplitList(os.Getenv("PATH")), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"), ":")
 }
