@@ -50,8 +50,6 @@ type Plan struct {
 	// Authentication and Authorization are the API server's configurations for principals of the directory, as JSON;
 	// empty for none.
 	Authentication, Authorization []byte
-	// Objects are Kubernetes manifests that the cluster has from its start on, by file name.
-	Objects map[string][]byte
 	// VerifyPull is the kubelet's imagePullCredentialsVerificationPolicy (KEP-2535).
 	VerifyPull string
 	// PodsReachMetadata lets pods use the nodes' own identity.

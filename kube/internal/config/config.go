@@ -43,9 +43,6 @@ type ControlPlane struct {
 	// and authorises with the modes Node and RBAC.
 	Authentication string `json:"authentication,omitempty"`
 	Authorization  string `json:"authorization,omitempty"`
-	// Manifests is a directory of files whose objects the cluster has from its start on; "" has none. What is in a file is
-	// applied at every start; what is no longer in one stays.
-	Manifests string `json:"manifests,omitempty"`
 }
 
 // Node is the part of a process that is a node: a kubelet and the services' proxy. It runs in a mount namespace of its
@@ -116,7 +113,6 @@ func (c Config) Validate() error {
 		must(p.Issuer == "" || strings.HasPrefix(p.Issuer, "https://"), "controlPlane.issuer", "is an https URL")
 		must(p.Authentication == "" || filepath.IsAbs(p.Authentication), "controlPlane.authentication", "is an absolute path")
 		must(p.Authorization == "" || filepath.IsAbs(p.Authorization), "controlPlane.authorization", "is an absolute path")
-		must(p.Manifests == "" || filepath.IsAbs(p.Manifests), "controlPlane.manifests", "is an absolute path")
 	}
 	if n := c.Node; n != nil {
 		must(label.MatchString(n.Name), "node.name", "is a DNS label")

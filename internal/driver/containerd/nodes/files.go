@@ -29,16 +29,10 @@ func (n *node) writeFiles() error {
 		}
 		files[n.dir("trust", "fairlead.pem")] = authority
 	}
-	for name, text := range n.plan.Objects {
-		files[filepath.Join(n.objects(), name)] = text
-	}
 	for path, text := range map[string][]byte{n.shared("authentication.json"): n.plan.Authentication, n.shared("authorization.json"): n.plan.Authorization} {
 		if len(text) > 0 {
 			files[path] = text
 		}
-	}
-	if err := os.RemoveAll(n.objects()); err != nil { // what the plan no longer has is not applied again
-		return err
 	}
 	if err := n.linkShim(); err != nil {
 		return err
@@ -73,8 +67,6 @@ func (n *node) linkShim() error {
 
 // shared is where the cluster keeps what belongs to no node.
 func (n *node) shared(name string) string { return filepath.Join(n.cfg.Dir, n.plan.Key, name) }
-
-func (n *node) objects() string { return n.shared("objects") }
 
 // object is a configuration as it stands in a file.
 type object = map[string]any
@@ -132,9 +124,6 @@ func (n *node) controlPlane() object {
 	}
 	if len(n.plan.Authorization) > 0 {
 		out["authorization"] = n.shared("authorization.json")
-	}
-	if len(n.plan.Objects) > 0 {
-		out["manifests"] = n.objects()
 	}
 	return out
 }
