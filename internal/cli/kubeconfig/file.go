@@ -36,6 +36,13 @@ func Put(ctx context.Context, path string, addition []byte, o Options, out io.Wr
 		return "", err
 	}
 	defer unlock()
+	if place != path { // kubectl locks the link
+		unlock, err := lock(ctx, path)
+		if err != nil {
+			return "", err
+		}
+		defer unlock()
+	}
 	existing, err := os.ReadFile(place)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
@@ -50,13 +57,16 @@ func Put(ctx context.Context, path string, addition []byte, o Options, out io.Wr
 // maxLinks is how many links one behind the other are followed, as the kernel does.
 const maxLinks = 40
 
-// follow gives where a path really lies, also when nothing is there yet.
+// follow gives where a path really lies, also when nothing is there yet. What is there must be a file.
 func follow(path string) (string, error) {
 	real := path
 	for range maxLinks {
 		target, err := os.Readlink(real)
 		if err != nil { // no link, or not there
-			return real, nil //nolint:nilerr // what is wrong with it shows when it is read
+			if info, err := os.Lstat(real); err == nil && !info.Mode().IsRegular() {
+				return "", exit.Errorf(exit.Usage, "give a file, or - for the output", "%s is no file", path)
+			}
+			return real, nil // what is wrong with it shows when it is read
 		}
 		if !filepath.IsAbs(target) {
 			target = filepath.Join(filepath.Dir(real), target)
@@ -92,7 +102,7 @@ func lock(ctx context.Context, path string) (func(), error) {
 	}
 }
 
-// replace writes a file of mode 0600 whole: CreateTemp makes it so, whatever the old one's mode was.
+// replace writes a file of mode 0600 whole: CreateTemp makes it so, whatever the old one's mode was. Its owner stays.
 func replace(path string, text []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".kubeconfig-*")
 	if err != nil {
@@ -100,7 +110,7 @@ func replace(path string, text []byte) error {
 	}
 	defer os.Remove(f.Name()) //nolint:errcheck // gone after the rename
 	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(err, keepOwner(path, f), f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	return os.Rename(f.Name(), path)

@@ -1,6 +1,7 @@
 // Package kubeconfig owns how a cluster's kubeconfig gets into the user's own one, which is not ours: it adds three entries
 // and leaves everything else, comments and unknown fields too, as it was; what it would have to overwrite it names instead.
-// Where the kubeconfig comes from is the commands' business.
+// Where the kubeconfig comes from is the commands' business. Lost are, when anything is added: blank lines, the width of
+// indentation, a '\r' before the end of lines, and the comments inside an entry that is overwritten.
 //
 // The names follow `az aks get-credentials` (azure-cli, command_modules/acs: merge_kubernetes_configurations), which asks
 // about an entry that differs only when it has a terminal; here it is an error always.
@@ -57,12 +58,18 @@ func Merge(existing, addition []byte, name string, o Options) (text []byte, cont
 	if err != nil {
 		return nil, "", err
 	}
-	if len(bytes.TrimSpace(existing)) == 0 {
+	if comments, nothing := onlyComments(existing); nothing {
 		if o.KeepCurrent {
 			add.set("current-context", &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str"})
 		}
-		text, err = add.print()
-		return text, context, err
+		if text, err = add.print(); err != nil {
+			return nil, "", err
+		}
+		text = append(comments, text...)
+		if _, err = parse(text, name); err != nil { // the comments may be no text
+			return nil, "", err
+		}
+		return text, context, nil
 	}
 	into, err := parse(existing, name)
 	if err != nil {
@@ -92,6 +99,19 @@ func Merge(existing, addition []byte, name string, o Options) (text []byte, cont
 	return text, context, nil
 }
 
+// onlyComments reports whether a file says nothing, and gives its comments.
+func onlyComments(text []byte) (comments []byte, nothing bool) {
+	for line := range bytes.Lines(text) {
+		switch line = bytes.TrimSpace(line); {
+		case bytes.HasPrefix(line, []byte("#")):
+			comments = append(append(comments, line...), '\n')
+		case !slices.Contains([]string{"", "---", "...", "null", "{}"}, string(line)):
+			return nil, false
+		}
+	}
+	return comments, true
+}
+
 // document is a kubeconfig with everything that its text says, comments included.
 type document struct {
 	root *yaml.Node // of kind DocumentNode
@@ -105,20 +125,33 @@ func parse(text []byte, name string) (document, error) {
 	bad := func(format string, args ...any) (document, error) {
 		return document{}, exit.Errorf(exit.Usage, noKubeconfigHint, "%s is no kubeconfig: %w", name, fmt.Errorf(format, args...))
 	}
-	var root, more yaml.Node
-	reader := yaml.NewDecoder(bytes.NewReader(text))
+	var root yaml.Node
+	reader := yaml.NewDecoder(bytes.NewReader(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")))) // with "\r", comments go astray
 	switch err := reader.Decode(&root); {
 	case errors.Is(err, io.EOF):
 		return bad("it is empty")
 	case err != nil:
 		return bad("%w", withoutContent(err))
 	}
-	if err := reader.Decode(&more); !errors.Is(err, io.EOF) {
-		return bad("it holds more than one document")
+	for more := (yaml.Node{}); ; more = (yaml.Node{}) {
+		err := reader.Decode(&more)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil || len(more.Content) != 1 || !isNull(more.Content[0]) {
+			return bad("it holds more than one document")
+		}
 	}
 	d := document{&root, root.Content[0]}
 	if d.body.Kind != yaml.MappingNode {
 		return bad("it is no mapping")
+	}
+	for i, seen := 0, map[string]bool{}; i < len(d.body.Content); i += 2 {
+		key := d.body.Content[i]
+		if seen[key.Value] { // kubectl would not look at the one that is added to
+			return bad("%.60q stands there twice, in line %d again", key.Value, key.Line)
+		}
+		seen[key.Value] = true
 	}
 	for _, f := range [][2]string{{"kind", "Config"}, {"apiVersion", "v1"}} {
 		if v := d.get(f[0]); v != nil && v.Value != "" && v.Value != f[1] {

@@ -98,6 +98,10 @@ func TestMerge(t *testing.T) {
 		"into-odd-keep":     {odd, admin, "dev-admin", kubeconfig.Options{KeepCurrent: true}},
 		"into-json":         {`{"apiVersion":"v1","kind":"Config","clusters":[{"name":"a","cluster":{"server":"https://a"}}]}`, dev, "dev", kubeconfig.Options{}},
 		"renamed":           {odd, admin, "mine-admin", kubeconfig.Options{Context: "mine"}},
+		"into-comments":     {"\n# mine\n  # and mine\n---\nnull\n", dev, "dev", kubeconfig.Options{}},
+		"into-no-fields":    {"{}\n", dev, "dev", kubeconfig.Options{}},
+		"into-odd-cr":       {strings.ReplaceAll(odd, "\n", "\r\n"), dev, "dev", kubeconfig.Options{}},
+		"into-end-marker":   {"kind: Config # mine\n---\n# nothing more\n", dev, "dev", kubeconfig.Options{}},
 		"overwrite": {
 			strings.Replace(odd, "- name: \"older\"", "# mine\n- cluster: {server: https://elsewhere}\n  name: dev\n- name: \"older\"", 1), dev, "dev", kubeconfig.Options{Overwrite: true},
 		},
@@ -170,19 +174,19 @@ func TestConflicts(t *testing.T) {
 
 func TestNoKubeconfig(t *testing.T) {
 	for text, says := range map[string]string{
-		"{":                                   "no YAML",
-		"a: b\n":                              "none of kind, clusters",
-		"- a\n":                               "no mapping",
-		"just text":                           "no mapping",
-		"# nothing\n":                         "empty",
-		"kind: Pod\n":                         `kind is "Pod"`,
-		"kind: Config\napiVersion: v2\n":      `apiVersion is "v2"`,
-		"kind: Config\n---\nkind: Config\n":   "more than one document",
-		"kind: Config\nusers: {a: b}\n":       "users are no list",
-		"kind: Config\nusers: [{user: {}}]\n": "users[0] has no name",
-		"kind: Config\nusers: [a]\n":          "users[0] has no name",
-		"token: s3cr\n  x: `s3cr\n":           "no YAML",
-		"\x00\x01":                            "no YAML",
+		"{":                                    "no YAML",
+		"a: b\n":                               "none of kind, clusters",
+		"- a\n":                                "no mapping",
+		"just text":                            "no mapping",
+		"kind: Config\nusers: []\nusers: []\n": `"users" stands there twice, in line 3 again`,
+		"kind: Pod\n":                          `kind is "Pod"`,
+		"kind: Config\napiVersion: v2\n":       `apiVersion is "v2"`,
+		"kind: Config\n---\nkind: Config\n":    "more than one document",
+		"kind: Config\nusers: {a: b}\n":        "users are no list",
+		"kind: Config\nusers: [{user: {}}]\n":  "users[0] has no name",
+		"kind: Config\nusers: [a]\n":           "users[0] has no name",
+		"token: s3cr\n  x: `s3cr\n":            "no YAML",
+		"\x00\x01":                             "no YAML",
 	} {
 		_, _, err := kubeconfig.Merge([]byte(text), []byte(dev), "FILE", kubeconfig.Options{Overwrite: true})
 		if err == nil || !strings.Contains(err.Error(), "FILE is no kubeconfig") || !strings.Contains(err.Error(), says) || exit.HintOf(err) == "" {
@@ -277,6 +281,11 @@ func TestPut(t *testing.T) {
 	if err != nil || err2 != nil || len(left)+len(hidden) != 0 {
 		t.Errorf("left behind: %v %v", left, hidden)
 	}
+	for _, other := range []string{dir, os.DevNull} {
+		if err := put(t, other, kubeconfig.Options{}); exit.CodeOf(err) != exit.Usage || !strings.Contains(err.Error(), other+" is no file") {
+			t.Errorf("%s: %v", other, err)
+		}
+	}
 	var out bytes.Buffer
 	if name, err := kubeconfig.Put(t.Context(), "-", []byte(admin), kubeconfig.Options{}, &out); err != nil || name != "dev-admin" || !strings.Contains(out.String(), "current-context: dev-admin") {
 		t.Errorf("printed: %q, %v, %s", name, err, out.String())
@@ -310,11 +319,30 @@ func TestLocked(t *testing.T) {
 	if err := os.WriteFile(path+".lock", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	link := path + "-link"
+	if err := os.Symlink(path, link); err != nil {
+		t.Skip("no links here:", err)
+	}
+	for _, name := range []string{path, link} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := kubeconfig.Put(ctx, name, []byte(dev), kubeconfig.Options{}, nil)
+		if exit.CodeOf(err) != exit.TimedOut || !strings.Contains(exit.HintOf(err), path+".lock") {
+			t.Errorf("%s: %v, hint %q", name, err, exit.HintOf(err))
+		}
+	}
+	// kubectl that was given the link locks the link.
+	if err := os.Rename(path+".lock", link+".lock"); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err := kubeconfig.Put(ctx, path, []byte(dev), kubeconfig.Options{}, nil)
-	if exit.CodeOf(err) != exit.TimedOut || !strings.Contains(exit.HintOf(err), path+".lock") {
-		t.Errorf("%v, hint %q", err, exit.HintOf(err))
+	_, err := kubeconfig.Put(ctx, link, []byte(dev), kubeconfig.Options{}, nil)
+	if exit.CodeOf(err) != exit.TimedOut || !strings.Contains(exit.HintOf(err), link+".lock") {
+		t.Errorf("the link: %v, hint %q", err, exit.HintOf(err))
+	}
+	if _, err := os.Stat(path + ".lock"); !errors.Is(err, os.ErrNotExist) {
+		t.Error("its own lock was left behind")
 	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Error("it was written under another's lock")
