@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -177,6 +178,9 @@ func (h *Handler) holdScope(scope resource.ID) func() {
 // requireScope refuses an assignment at a scope that does not exist or is going: it would count when somebody makes one
 // later.
 func (h *Handler) requireScope(ctx context.Context, scope resource.ID) error {
+	if scope.Is(clusterNamespace) && !namespaceName.MatchString(scope.Name()) { // it would never count
+		return errName.WithMessage("The scope '%s' is invalid: '%.80s' cannot be the name of a namespace.", scope, scope.Name())
+	}
 	scope = storedScope(scope)
 	switch {
 	case scope == resource.Root, scope.Is("Microsoft.Resources/subscriptions"):
@@ -194,11 +198,16 @@ func (h *Handler) requireScope(ctx context.Context, scope resource.ID) error {
 //
 // Source: https://learn.microsoft.com/azure/aks/manage-azure-rbac
 func storedScope(scope resource.ID) resource.ID {
-	if scope.Is("Microsoft.ContainerService/managedClusters/namespaces") {
+	if scope.Is(clusterNamespace) {
 		return scope.Parent()
 	}
 	return scope
 }
+
+const clusterNamespace = "Microsoft.ContainerService/managedClusters/namespaces"
+
+// namespaceName is RFC 1123's label, in any letter case: scopes are compared without regard to it.
+var namespaceName = regexp.MustCompile(`^(?i:[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)$`)
 
 func (h *Handler) roleToAssign(ctx context.Context, id string) (access.RoleDefinition, error) {
 	guid := id[strings.LastIndexByte(id, '/')+1:]
