@@ -2,6 +2,7 @@ package aks
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"fairlead.dev/internal/access"
@@ -150,13 +151,19 @@ func (a resourceAttributes) actions() []access.Action {
 	}
 	for _, thing := range things {
 		if thing.Subresource == "*" {
-			all = append(all, resourceAttributes{Verb: a.Verb, Group: thing.Group, Resource: thing.Resource}.single()...)
-			thing.Subresource = "exec"
+			for _, sub := range reaching() {
+				thing.Subresource = sub
+				all = append(all, thing.single()...)
+			}
+			thing.Subresource = ""
 		}
 		all = append(all, thing.single()...)
 	}
 	return all
 }
+
+// reaching gives the subresources that lead into a workload.
+func reaching() []string { return []string{"exec", "attach", "portforward", "proxy"} }
 
 // single gives the data actions on one resource: one, or of the verb "*" each.
 func (a resourceAttributes) single() []access.Action {
@@ -180,8 +187,7 @@ func (a resourceAttributes) action() access.Action {
 		name += a.Group + "/"
 	}
 	name += a.Resource + "/"
-	switch a.Subresource {
-	case "exec", "attach", "portforward", "proxy":
+	if slices.Contains(reaching(), a.Subresource) {
 		return access.Action{Name: name + a.Subresource + "/action", Data: true}
 	}
 	return access.Action{Name: name + verbOf(a.Verb), Data: true}
