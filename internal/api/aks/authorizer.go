@@ -39,8 +39,8 @@ type AuthorizerDeps struct {
 
 // NewAuthorizer gives the handler of the authorisation webhook: POST of a SubjectAccessReview (authorization.k8s.io/v1). A
 // principal whose roles at the cluster, or at the namespace asked about, hold the data action is allowed; about everybody and
-// everything else it has no opinion, so that the cluster's own RBAC may allow. It never denies. status.reason tells which data
-// action lacks at which scope, and what would give it.
+// everything else it has no opinion, so that the cluster's own RBAC may allow. It denies one thing: what a token of a principal
+// asks that was disabled or deleted since. status.reason tells which data action lacks at which scope, and what would give it.
 //
 // Source: https://kubernetes.io/docs/reference/access-authn-authz/webhook/
 func NewAuthorizer(deps AuthorizerDeps) http.Handler { return &authorizer{deps} }
@@ -97,6 +97,10 @@ func (h *authorizer) decide(ctx context.Context, spec reviewSpec, cluster resour
 	}
 	p, err := h.Directory.Principal(ctx, spec.User)
 	switch {
+	case errors.Is(err, identity.ErrPrincipalUnknown) && spec.byToken():
+		return reviewStatus{Denied: true, Reason: fmt.Sprintf("The principal %s was deleted from the directory: its token no longer counts.", spec.User)}, nil
+	case errors.Is(err, identity.ErrPrincipalDisabled) && spec.byToken():
+		return reviewStatus{Denied: true, Reason: fmt.Sprintf("The principal %s is disabled: its token does not count.", spec.User)}, nil
 	case errors.Is(err, identity.ErrPrincipalUnknown):
 		return reviewStatus{Reason: fmt.Sprintf("Azure RBAC has no opinion: the directory has no principal with the object id %s.", spec.User)}, nil
 	case errors.Is(err, identity.ErrPrincipalDisabled):

@@ -190,7 +190,7 @@ func TestWhatRolesAllow(t *testing.T) {
 func TestRevocationAtOnce(t *testing.T) {
 	w := newAuthz(t)
 	p := w.Program("somebody").Principal
-	may := func() bool { return w.verdict(p.ID(), "get pods team-a").Status.Allowed }
+	may := func() bool { return w.may(p.ID(), thing{"get", "", "pods", "", "team-a"}) }
 	if may() {
 		t.Error("allowed before there was a role")
 	}
@@ -206,6 +206,38 @@ func TestRevocationAtOnce(t *testing.T) {
 	apitest.Must(t, w.Access.Unassign(t.Context(), given.ID))
 	if may() {
 		t.Error("allowed after the role was taken away")
+	}
+}
+
+// TestATokenOutlivesNoPrincipal: a token lives for up to a day. What it asks once its principal is disabled or deleted is
+// denied, so that no RoleBinding of the cluster's own allows it; what is merely not allowed is left open to RoleBindings.
+func TestATokenOutlivesNoPrincipal(t *testing.T) {
+	w := newAuthz(t)
+	p := w.Program("somebody").Principal
+	w.Assign(p, rbacReader, managedCluster)
+	denied := func() bool {
+		w.T.Helper()
+		var v verdict
+		apitest.Must(t, json.Unmarshal(w.post(ask(p.ID(), "get secrets team-a")).Body.Bytes(), &v))
+		if v.Status.Allowed {
+			t.Error("allowed")
+		}
+		return v.Status.Denied
+	}
+	if denied() {
+		t.Error("denied while it is there")
+	}
+	apitest.Must(t, w.Directory.SetEnabled(t.Context(), p.ID(), false))
+	if !denied() {
+		t.Error("not denied while it is disabled")
+	}
+	apitest.Must(t, w.Directory.SetEnabled(t.Context(), p.ID(), true))
+	if denied() {
+		t.Error("denied after it was enabled")
+	}
+	apitest.Must(t, w.Directory.DeleteServicePrincipal(t.Context(), p.ID()))
+	if !denied() {
+		t.Error("not denied after it was deleted")
 	}
 }
 
@@ -297,6 +329,8 @@ func TestReviewReplies(t *testing.T) {
 		"lacks-path":         w.post(ask(p.ID(), "get /metrics")),
 		"principal-none":     w.post(ask("99999999-2222-3333-4444-555555555555", "get pods team-a")),
 		"principal-disabled": w.post(ask(off.ID(), "get pods team-a")),
+		"named-like-none":    w.post(strings.Replace(ask("99999999-2222-3333-4444-555555555555", "get pods team-a"), "fairlead.dev/tenant", "example.com/x", 1)),
+		"named-like-off":     w.post(strings.Replace(ask(off.ID(), "get pods team-a"), "fairlead.dev/tenant", "example.com/x", 1)),
 		"user-other":         w.post(ask("system:serviceaccount:team-a:default", "get pods team-a")),
 		"user-upper-case":    w.post(ask("AAAAAAAA-2222-3333-4444-555555555555", "get pods team-a")),
 		"namespace-odd":      w.post(ask(p.ID(), "get pods team-a/../b")),

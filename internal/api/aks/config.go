@@ -60,10 +60,11 @@ func AuthenticationConfiguration(origin, nodeOrigin resource.Origin, tenant stri
 	})
 }
 
-// AuthorizationConfiguration gives the API server's file for --authorization-config: Node, then RBAC, then our webhook, by the
-// kubeconfig at an absolute path (see WebhookKubeconfig). The webhook is asked about Entra principals only, and last: the
-// others are in the process, and none of them denies. Nothing that it answers is remembered, so that what is taken away in
-// Azure's roles is gone at the next request. While it does not answer, the API server goes by its own RBAC.
+// AuthorizationConfiguration gives the API server's file for --authorization-config: Node, then our webhook, by the
+// kubeconfig at an absolute path (see WebhookKubeconfig), then RBAC. The webhook is asked about Entra principals only. It
+// stands before RBAC so that it can deny what a principal asks that is disabled or deleted, whatever RoleBindings name it.
+// Nothing that it answers is remembered, so that what is taken away in Azure is gone at the next request. While it does not
+// answer, the API server goes by its own RBAC.
 //
 // Source: https://kubernetes.io/docs/reference/access-authn-authz/authorization/#using-configuration-file-for-authorization
 func AuthorizationConfiguration(kubeconfig string) []byte {
@@ -71,7 +72,6 @@ func AuthorizationConfiguration(kubeconfig string) []byte {
 		"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthorizationConfiguration",
 		"authorizers": []object{
 			{"type": "Node", "name": "node"},
-			{"type": "RBAC", "name": "rbac"},
 			{"type": "Webhook", "name": "azure-rbac", "webhook": object{
 				"cacheAuthorizedRequests": false, "authorizedTTL": "1s",
 				"cacheUnauthorizedRequests": false, "unauthorizedTTL": "1s", // a TTL must be given, though nothing is cached
@@ -82,6 +82,7 @@ func AuthorizationConfiguration(kubeconfig string) []byte {
 				"connectionInfo":  object{"type": "KubeConfigFile", "kubeConfigFile": kubeconfig},
 				"matchConditions": []object{{"expression": "request.user.matches('" + objectIDPattern.String() + "')"}},
 			}},
+			{"type": "RBAC", "name": "rbac"},
 		},
 	})
 }

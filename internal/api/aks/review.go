@@ -17,11 +17,12 @@ const (
 	reviewKind    = "SubjectAccessReview"
 )
 
-// reviewSpec is what a SubjectAccessReview asks. What the decision does not rest on (groups, extra, selectors) is left out.
+// reviewSpec is what a SubjectAccessReview asks. What the decision does not rest on (groups, selectors) is left out.
 //
 // Source: https://kubernetes.io/docs/reference/kubernetes-api/authorization-resources/subject-access-review-v1/
 type reviewSpec struct {
 	User        string                 `json:"user"`
+	Extra       map[string][]string    `json:"extra"`
 	Resource    *resourceAttributes    `json:"resourceAttributes"`
 	NonResource *nonResourceAttributes `json:"nonResourceAttributes"`
 }
@@ -45,9 +46,14 @@ type reviewReply struct {
 	Status     reviewStatus `json:"status"`
 }
 
-// reviewStatus allows or has no opinion: "denied", which would keep others from allowing, is not among its fields.
+// byToken reports whether the user is who they are by an Entra token, and not by a certificate of that name, say (see
+// AuthenticationConfiguration).
+func (s reviewSpec) byToken() bool { return len(s.Extra[extraTenant]) > 0 }
+
+// reviewStatus allows, denies, which keeps others from allowing, or has no opinion.
 type reviewStatus struct {
 	Allowed bool   `json:"allowed"`
+	Denied  bool   `json:"denied,omitempty"`
 	Reason  string `json:"reason,omitempty"`
 }
 
