@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,7 +23,7 @@ const (
 )
 
 func newKubeToken(a *app) *cobra.Command {
-	server := clusterServer
+	server, tenant := clusterServer, ""
 	cmd := &cobra.Command{
 		Use: "token", Short: "Print a token for kubectl, as the kubeconfig of a user asks for it", Args: exactly(),
 		Long: `Print a token of whoever is signed in, as an ExecCredential (client.authentication.k8s.io/v1).
@@ -38,6 +39,10 @@ ends after an hour; kubectl asks again by itself.`,
 			if err != nil {
 				return err
 			}
+			if here := c.Server().Tenant; tenant != "" && !strings.EqualFold(tenant, here) { // its token would be refused without a reason
+				return exit.Errorf(exit.Denied, "sign in there with 'fairlead login', or name its ready file with FAIRLEAD_READY_FILE",
+					"the cluster belongs to the Fairlead of tenant %s, and you are signed in to that of tenant %s", tenant, here)
+			}
 			token, expires, err := c.TokenUntil(ctx, server+"/.default")
 			if err != nil {
 				return exit.WithHint(err, "sign in again with 'fairlead login'")
@@ -49,6 +54,7 @@ ends after an hour; kubectl asks again by itself.`,
 		}),
 	}
 	cmd.Flags().StringVar(&server, "server-id", clusterServer, "client id of the application that the token is for")
+	cmd.Flags().StringVar(&tenant, "tenant-id", "", "tenant of the cluster's Fairlead: no other may give the token (default: any)")
 	return cmd
 }
 

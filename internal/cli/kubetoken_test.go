@@ -48,6 +48,13 @@ func TestKubeToken(t *testing.T) {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
+	if r := as(v1, "--tenant-id", strings.ToUpper(tenant)); r.code != 0 {
+		t.Errorf("its own tenant: %+v", r)
+	}
+	const elsewhere = "99999999-1111-1111-1111-111111111111"
+	if r := as(v1, "--tenant-id", elsewhere); r.code != 4 || r.out != "" || !strings.Contains(r.err, elsewhere) || !strings.Contains(r.err, tenant) || !strings.Contains(r.err, "FAIRLEAD_READY_FILE") {
+		t.Errorf("another's cluster: %+v", r)
+	}
 	f.override["POST /"+tenant+"/oauth2/v2.0/token"] = func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, 401, object{"error": "invalid_client", "error_description": "AADSTS7000222: The provided client secret keys are expired."})
 	}
