@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -26,13 +27,21 @@ type Options struct {
 	Overwrite   bool   // replace entries of the same name that differ
 	KeepCurrent bool   // leave current-context as it is
 	Context     string // rename the context and the cluster; "" leaves their names
+	Exec        Exec   // how kubectl is to run fairlead for a token
+}
+
+// Exec is filed with users that run fairlead: kubectl may be run where the variables and the PATH are others than here.
+type Exec struct {
+	Command string            // the program; "" leaves it to be found on PATH
+	Env     map[string]string // variables, such as FAIRLEAD_READY_FILE
 }
 
 // The lists of a kubeconfig, in the order in which they are merged.
 var lists = []string{"clusters", "users", "contexts"} //nolint:gochecknoglobals // a constant list
 
-// Prepare gives a cluster's kubeconfig as it is filed: renamed as asked, and with "-admin" behind the name of an
-// administrator's context, so that it stands beside the user's. context is the name of its context.
+// Prepare gives a cluster's kubeconfig as it is filed: renamed as asked, with "-admin" behind the name of an
+// administrator's context, so that it stands beside the user's, and with fairlead run as asked. context is the name of its
+// context.
 func Prepare(addition []byte, o Options) (text []byte, context string, err error) {
 	doc, err := parse(addition, "the cluster's kubeconfig")
 	if err != nil {
@@ -40,6 +49,9 @@ func Prepare(addition []byte, o Options) (text []byte, context string, err error
 	}
 	context, err = doc.rename(o)
 	if err != nil {
+		return nil, "", err
+	}
+	if err := doc.run(o.Exec); err != nil {
 		return nil, "", err
 	}
 	text, err = doc.print()
@@ -239,6 +251,36 @@ func (d document) rename(o Options) (string, error) {
 	setText(entry, "name", name)
 	d.set("current-context", &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name})
 	return name, nil
+}
+
+// run settles how fairlead is run, where it is.
+func (d document) run(e Exec) error {
+	users := d.get("users")
+	if users == nil {
+		return nil
+	}
+	for _, entry := range users.Content {
+		exec := fieldOf(fieldOf(entry, "user"), "exec")
+		if command := fieldOf(exec, "command"); command == nil || command.Value != "fairlead" {
+			continue
+		}
+		if e.Command != "" {
+			setText(exec, "command", e.Command)
+		}
+		if len(e.Env) == 0 {
+			continue
+		}
+		var variables []map[string]string
+		for _, name := range slices.Sorted(maps.Keys(e.Env)) {
+			variables = append(variables, map[string]string{"name": name, "value": e.Env[name]})
+		}
+		env := &yaml.Node{}
+		if err := env.Encode(variables); err != nil {
+			return err
+		}
+		document{body: exec}.set("env", env)
+	}
+	return nil
 }
 
 // merge adds the entries of one list and reports whether anything changed.

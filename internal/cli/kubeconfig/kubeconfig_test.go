@@ -133,6 +133,33 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+// TestExec: kubectl runs fairlead as it was found when the kubeconfig was filed; other programs are left alone.
+func TestExec(t *testing.T) {
+	token := strings.Replace(dev, "client-key-data: c2VjcmV0LWtleQ==", "exec:\n      args:\n      - kube\n      - token\n      command: fairlead\n      env: null", 1)
+	o := kubeconfig.Options{Exec: kubeconfig.Exec{Command: "/opt/my fairlead", Env: map[string]string{"FAIRLEAD_READY_FILE": "/run/ready.json", "A": "1"}}}
+	want := strings.Replace(token, "command: fairlead\n      env: null", "command: /opt/my fairlead\n      env:\n      - name: A\n        value: \"1\"\n      - name: FAIRLEAD_READY_FILE\n        value: /run/ready.json", 1)
+	got, _ := merge(t, "", token, o)
+	if got != want {
+		t.Error(cmp.Diff(want, got))
+	}
+	if again, _ := merge(t, got, token, o); again != got {
+		t.Errorf("a second time: %s", cmp.Diff(got, again))
+	}
+	if got, _ := merge(t, "", token, kubeconfig.Options{}); got != token {
+		t.Error(cmp.Diff(token, got))
+	}
+	noEnv := strings.Replace(token, "\n      env: null", "", 1)
+	if got, _ := merge(t, "", noEnv, o); got != want {
+		t.Error(cmp.Diff(want, got))
+	}
+	for _, other := range []string{strings.Replace(token, "command: fairlead", "command: kubelogin", 1), dev, admin} {
+		plain, _ := merge(t, "", other, kubeconfig.Options{})
+		if got, _ := merge(t, "", other, o); got != plain {
+			t.Error(cmp.Diff(plain, got))
+		}
+	}
+}
+
 // TestSameInOtherForm: an entry is the same when it says the same.
 func TestSameInOtherForm(t *testing.T) {
 	have := `{"kind":"Config","current-context":"dev","users":[{"user":{"client-key-data":"c2VjcmV0LWtleQ=="},"name":"clusterUser_rg_dev"}],` +
