@@ -54,8 +54,8 @@ func (n *Node) watchReady(ctx context.Context, client kubernetes.Interface, only
 			if c.Type != core.NodeReady {
 				continue
 			}
-			// What was true before this process began is not what it has brought about.
-			if c.Status == core.ConditionTrue && c.LastHeartbeatTime.After(n.began) {
+			// What was true before this process began is not what it has brought about. The API's times are whole seconds.
+			if c.Status == core.ConditionTrue && !c.LastHeartbeatTime.Time.Before(n.began) {
 				return true, nil
 			}
 			n.say.Status("waiting for the node " + n.cfg.Node.Name + ": " + c.Message)
