@@ -7,7 +7,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -120,12 +119,7 @@ temp = {{printf "%s/tmp" .Run | quote}}
 {{end}}`
 
 // ExecutablePath is the path of the program that is daemon and shim.
-func (c Config) ExecutablePath() (string, error) {
-	if c.Executable != "" {
-		return c.Executable, nil
-	}
-	return os.Executable()
-}
+func (c Config) ExecutablePath() (string, error) { return process.Executable(c.Executable) }
 
 // program gives the daemon as a process.
 func (c Config) program() process.Program {

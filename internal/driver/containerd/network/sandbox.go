@@ -16,6 +16,8 @@ import (
 	types "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/internal/driver/containerd/process"
 )
 
 // inside is the name of a sandbox's interface.
@@ -26,8 +28,7 @@ func (n *Network) Namespace(id string) string { return filepath.Join(n.cfg.Run, 
 
 // Alive reports whether the sandbox's namespace is there.
 func (n *Network) Alive(id string) bool {
-	var st unix.Statfs_t
-	return unix.Statfs(n.Namespace(id), &st) == nil && st.Type == unix.NSFS_MAGIC
+	return process.IsNamespace(n.Namespace(id))
 }
 
 // Attach makes a namespace with an address on the network, and publishes ports on the host. It leaves nothing behind
@@ -150,9 +151,8 @@ func enterNewNamespace(path string) error {
 }
 
 func removeNamespace(path string) error {
-	err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return os.NewSyscallError("umount", err)
+	if err := process.Release(path); err != nil {
+		return err
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err

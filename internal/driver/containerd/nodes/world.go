@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/internal/driver/containerd/process"
 )
 
 // world is a mount namespace in which a node finds the places that a kubelet and its containers are used to. What they
@@ -83,20 +85,14 @@ func (w world) pin(thread int) error {
 
 // alive reports whether the namespaces are there.
 func (w world) alive() bool {
-	return !slices.ContainsFunc(w.namespaces(), func(pin string) bool { return !isNamespace(pin) })
-}
-
-func isNamespace(path string) bool {
-	var st unix.Statfs_t
-	return unix.Statfs(path, &st) == nil && st.Type == unix.NSFS_MAGIC
+	return !slices.ContainsFunc(w.namespaces(), func(pin string) bool { return !process.IsNamespace(pin) })
 }
 
 // remove lets go of the namespaces; they end with the last process in them. It is no error when there are none.
 func (w world) remove() error {
 	for _, path := range append(w.namespaces(), w.dir) {
-		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-			return os.NewSyscallError("umount", err)
+		if err := process.Release(path); err != nil {
+			return err
 		}
 	}
 	return os.RemoveAll(w.dir)

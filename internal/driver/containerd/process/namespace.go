@@ -11,6 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// IsNamespace reports whether a namespace is kept at path, by a mount.
+func IsNamespace(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Type == unix.NSFS_MAGIC
+}
+
+// Release unmounts what is mounted at path, such as a namespace, which ends with the last process in it. It is no error
+// when there is nothing.
+func Release(path string) error {
+	err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return os.NewSyscallError("umount", err)
+	}
+	return nil
+}
+
 // Within calls f on a thread that has joined the namespaces at these paths, in their order; a process that f starts is in
 // them too. The thread ends with f: it is of no use to others any more.
 func Within(paths []string, f func() error) error {

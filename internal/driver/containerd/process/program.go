@@ -71,16 +71,17 @@ func (p *Program) Stop(ctx context.Context) error {
 	return errors.Join(running.Signal(unix.SIGTERM), running.End(ctx, p.StopGrace))
 }
 
-func (p *Program) executable() (string, error) {
-	if p.Path != "" {
-		return p.Path, nil
+// Executable gives the program at path, or our own when that is "".
+func Executable(path string) (string, error) {
+	if path != "" {
+		return path, nil
 	}
 	return os.Executable()
 }
 
 // usable reports whether a process is of this same executable, in these namespaces, and answers.
 func (p *Program) usable(ctx context.Context, running *process) bool {
-	exe, err := p.executable()
+	exe, err := Executable(p.Path)
 	if err != nil || !sameFile(exe, fmt.Sprintf("/proc/%d/exe", running.pid)) {
 		return false
 	}
@@ -101,7 +102,7 @@ func sameFile(a, b string) bool {
 
 // command gives the process's command line. Its environment is made anew: what is in ours is not its business.
 func (p *Program) command() (*exec.Cmd, error) {
-	exe, err := p.executable()
+	exe, err := Executable(p.Path)
 	if err != nil {
 		return nil, err
 	}
