@@ -74,21 +74,12 @@ func (d *Driver) createSandbox(ctx context.Context, r *record, spec run.SandboxS
 		return err
 	}
 	r.IP = addr.String()
-	for name, text := range sandboxFiles(*r, d.network.Gateway().String()) {
+	for name, text := range d.network.Files(r.Hostname, r.IP) {
 		if err := os.WriteFile(filepath.Join(d.names.sandboxDir(r.ID), name), []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
 	return d.writeRecord(*r)
-}
-
-// sandboxFiles gives the files in /etc that name the sandbox and say where to ask for other names.
-func sandboxFiles(r record, gateway string) map[string]string {
-	return map[string]string{
-		"hosts":       "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" + r.IP + "\t" + r.Hostname + "\n",
-		"hostname":    r.Hostname + "\n",
-		"resolv.conf": "nameserver " + gateway + "\n",
-	}
 }
 
 // RemoveSandbox implements run.Runtime.

@@ -83,6 +83,15 @@ func (n *Network) Detach(ctx context.Context, id string, ports []Port) error {
 	return removeNamespace(n.Namespace(id))
 }
 
+// Files gives the files in /etc that name whoever has an address on the network and say where to ask for other names.
+func (n *Network) Files(hostname, address string) map[string]string {
+	return map[string]string{
+		"hosts":       "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" + address + "\t" + hostname + "\n",
+		"hostname":    hostname + "\n",
+		"resolv.conf": "nameserver " + n.Gateway().String() + "\n",
+	}
+}
+
 func (n *Network) cni() *libcni.CNIConfig {
 	return libcni.NewCNIConfigWithCacheDir(n.cfg.Programs, filepath.Join(n.cfg.Run, "cni"), nil)
 }

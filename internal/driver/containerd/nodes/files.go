@@ -21,7 +21,11 @@ const (
 
 // writeFiles writes what the node's processes read.
 func (n *node) writeFiles() error {
-	files := map[string][]byte{n.dir("cni", "10-fairlead.conflist"): n.network()}
+	files := map[string][]byte{
+		n.dir("cni", "10-fairlead.conflist"): n.network(),
+		n.shared("authentication.json"):      n.plan.Authentication,
+		n.shared("authorization.json"):       n.plan.Authorization,
+	}
 	if n.cfg.Authority != "" {
 		authority, err := os.ReadFile(n.cfg.Authority)
 		if err != nil {
@@ -29,15 +33,13 @@ func (n *node) writeFiles() error {
 		}
 		files[n.dir("trust", "fairlead.pem")] = authority
 	}
-	for path, text := range map[string][]byte{n.shared("authentication.json"): n.plan.Authentication, n.shared("authorization.json"): n.plan.Authorization} {
-		if len(text) > 0 {
-			files[path] = text
-		}
-	}
 	if err := n.linkShim(); err != nil {
 		return err
 	}
 	for path, text := range files {
+		if len(text) == 0 {
+			continue // the plan has none
+		}
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return err
 		}
@@ -95,6 +97,9 @@ func (n *node) network() []byte {
 	})
 }
 
+// kubeFile is what the node's fairlead-kube reads, and is known by.
+func (n *node) kubeFile() string { return n.dir("fairlead-kube.json") }
+
 // kube gives the process of fairlead-kube on this node. The file that it reads is the contract between the two programs;
 // package config of module fairlead.dev/kube documents it.
 func (n *node) kube(program string, server netip.AddrPort) process.Program {
@@ -111,8 +116,8 @@ func (n *node) kube(program string, server netip.AddrPort) process.Program {
 		file["controlPlane"] = n.controlPlane()
 	}
 	return process.Program{
-		Name: Program, Path: program, Args: []string{"run", n.dir("fairlead-kube.json")}, Log: n.dir("fairlead-kube.log"),
-		Notify: n.run("k", "notify.sock"), ConfigFile: n.dir("fairlead-kube.json"), Config: encode(file), Namespaces: n.namespaces(),
+		Name: Program, Path: program, Args: []string{"run", n.kubeFile()}, Log: n.dir("fairlead-kube.log"),
+		Notify: n.run("k", "notify.sock"), ConfigFile: n.kubeFile(), Config: encode(file), Namespaces: n.namespaces(),
 		StartLimit: kubeLimit, StopGrace: kubeGrace,
 	}
 }

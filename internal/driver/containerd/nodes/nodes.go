@@ -117,11 +117,7 @@ func (n *node) world() world {
 			"/var/lib/kubelet": n.dir("kubelet"), "/var/log/pods": n.dir("logs", "pods"), "/var/log/containers": n.dir("logs", "containers"),
 			"/etc/kubernetes": n.dir("etc"),
 		},
-		files: map[string]string{
-			"/etc/resolv.conf": "nameserver " + n.cfg.Network.Gateway().String() + "\n",
-			"/etc/hostname":    n.name() + "\n",
-			"/etc/hosts":       "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" + n.state.Address + "\t" + n.name() + "\n",
-		},
+		files: n.cfg.Network.Files(n.name(), n.state.Address),
 	}
 }
 

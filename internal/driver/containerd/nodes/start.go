@@ -182,7 +182,7 @@ func (n *node) podCIDR() netip.Prefix {
 
 // end ends everything of a node but what has to be kept, in whatever state it is.
 func (n *node) end(ctx context.Context) error {
-	kube := process.Program{Name: Program, ConfigFile: n.dir("fairlead-kube.json"), StopGrace: kubeGrace}
+	kube := process.Program{Name: Program, ConfigFile: n.kubeFile(), StopGrace: kubeGrace}
 	if err := errors.Join(kube.Stop(ctx), n.daemon().Stop(ctx)); err != nil {
 		return err
 	}

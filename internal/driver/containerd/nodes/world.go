@@ -24,7 +24,7 @@ type world struct {
 	dir      string            // where the namespaces are kept, under the names "mnt" and "uts"
 	keep     []string          // directories that stay as they are, whatever is laid over their parents
 	binds    map[string]string // directories of ours by the places where the node finds them
-	files    map[string]string // content of files by their places in /etc
+	files    map[string]string // content of files by their names in /etc
 }
 
 // overlaid are the directories that the node may write to as if they were its own: a layer in memory takes it.
@@ -210,7 +210,8 @@ func (w world) bindAll() error {
 }
 
 func (w world) writeFiles() error {
-	for path, text := range w.files {
+	for name, text := range w.files {
+		path := filepath.Join("/etc", name)
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // it may be a link that leads elsewhere
 			return err
 		}
