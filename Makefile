@@ -27,7 +27,7 @@ kube: ## bin/fairlead-kube: Kubernetes as one program; the first build takes mor
 .PHONY: test-kube
 test-kube: kube ## The tests that run clusters
 	@scripts/deps.sh kube
-	cd kube && GOFLAGS=-buildvcs=false go test -count=1 -trimpath -tags providerless,selinux ./internal/config ./internal/pki
+	cd kube && GOFLAGS=-buildvcs=false go test -count=1 -trimpath -tags providerless,selinux ./internal/config ./internal/parts ./internal/pki
 	FAIRLEAD_KUBE=$(CURDIR)/bin/fairlead-kube go test -count=1 -timeout 20m -run '^TestCluster' ./internal/driver/containerd
 
 .PHONY: deps

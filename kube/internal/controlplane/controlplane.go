@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -20,6 +19,7 @@ import (
 
 	"fairlead.dev/kube/internal/config"
 	"fairlead.dev/kube/internal/notify"
+	"fairlead.dev/kube/internal/parts"
 	"fairlead.dev/kube/internal/pki"
 )
 
@@ -55,19 +55,9 @@ func (c *ControlPlane) Run(ctx context.Context, ready func()) error {
 		return err
 	}
 	defer store.Close() // after everything that writes to it
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var parts sync.WaitGroup
-	defer parts.Wait()
-	start := func(name string, run func(context.Context) error) {
-		parts.Go(func() {
-			err := run(ctx)
-			if ctx.Err() == nil {
-				cancel(fmt.Errorf("%s ended: %w", name, errors.Join(err, errEnded)))
-			}
-		})
-	}
-	start("the datastore", func(ctx context.Context) error {
+	g := parts.New(ctx)
+	defer g.Close(0)
+	g.Start("the datastore", func(ctx context.Context) error {
 		select {
 		case err := <-store.Err():
 			return err
@@ -76,21 +66,15 @@ func (c *ControlPlane) Run(ctx context.Context, ready func()) error {
 		}
 	})
 	c.say.Status("waiting for the API server")
-	start("kube-apiserver", func(ctx context.Context) error { return runAPIServer(ctx, c.apiServerArgs(files)) })
-	if err := untilReady(ctx, files.admin); err != nil {
-		return errors.Join(err, context.Cause(ctx))
+	g.Start("kube-apiserver", func(ctx context.Context) error { return runAPIServer(ctx, c.apiServerArgs(files)) })
+	if err := untilReady(g.Context(), files.admin); err != nil {
+		return errors.Join(err, context.Cause(g.Context()))
 	}
-	start("kube-controller-manager", func(ctx context.Context) error { return runControllerManager(ctx, c.controllerArgs(files)) })
-	start("kube-scheduler", func(ctx context.Context) error { return runScheduler(ctx, c.schedulerArgs(files)) })
+	g.Start("kube-controller-manager", func(ctx context.Context) error { return runControllerManager(ctx, c.controllerArgs(files)) })
+	g.Start("kube-scheduler", func(ctx context.Context) error { return runScheduler(ctx, c.schedulerArgs(files)) })
 	ready()
-	<-ctx.Done()
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-		return cause
-	}
-	return nil
+	return g.Err()
 }
-
-var errEnded = errors.New("it is not meant to end by itself")
 
 // files are the paths of what the parts are started with.
 type files struct {

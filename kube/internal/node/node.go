@@ -8,11 +8,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -21,6 +19,7 @@ import (
 
 	"fairlead.dev/kube/internal/config"
 	"fairlead.dev/kube/internal/notify"
+	"fairlead.dev/kube/internal/parts"
 	"fairlead.dev/kube/internal/pki"
 )
 
@@ -50,52 +49,27 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var parts sync.WaitGroup
-	defer patiently(parts.Wait)
-	start := func(name string, run func(context.Context) error) {
-		parts.Go(func() {
-			err := run(ctx)
-			if ctx.Err() == nil {
-				cancel(fmt.Errorf("%s ended: %w", name, errors.Join(err, errEnded)))
-			}
-		})
-	}
-	start("kubelet", func(ctx context.Context) error {
+	g := parts.New(ctx)
+	defer g.Close(partGrace)
+	g.Start("kubelet", func(ctx context.Context) error {
 		cmd := kubelet.NewKubeletCommand(ctx)
 		cmd.SetArgs(n.kubeletArgs(f))
 		return cmd.ExecuteContext(ctx)
 	})
-	start("kube-proxy", func(ctx context.Context) error {
+	g.Start("kube-proxy", func(ctx context.Context) error {
 		cmd := kubeproxy.NewProxyCommand()
 		cmd.SetArgs([]string{"--config=" + f.proxyConfig})
 		return cmd.ExecuteContext(ctx)
 	})
-	if err := n.awaitReady(ctx, f.kubelet); err != nil {
-		return errors.Join(err, context.Cause(ctx))
+	if err := n.awaitReady(g.Context(), f.kubelet); err != nil {
+		return errors.Join(err, context.Cause(g.Context()))
 	}
 	ready()
-	<-ctx.Done()
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-		return cause
-	}
-	return nil
+	return g.Err()
 }
 
 // partGrace is how long parts may take to end. The proxy does not hear its context, and the process ends anyhow.
 const partGrace = 2 * time.Second
-
-func patiently(wait func()) {
-	done := make(chan struct{})
-	go func() { wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(partGrace):
-	}
-}
-
-var errEnded = errors.New("it is not meant to end by itself")
 
 type files struct{ kubeletConfig, kubelet, proxyConfig string }
 
