@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"fairlead.dev/internal/cli/exit"
+	"fairlead.dev/internal/cli/whole"
 )
 
 // Options is what Run needs.
@@ -118,7 +118,7 @@ func serviceAccount(req Request) string {
 	return found[1] + "/" + found[2]
 }
 
-// write puts a file in its place whole: whoever reads it sees the old one or the new one.
+// write leaves the error of a request, in a directory that is made for it.
 func write(path string, e LastError) error {
 	text, err := json.MarshalIndent(e, "", "  ")
 	if err != nil {
@@ -127,16 +127,5 @@ func write(path string, e LastError) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(text, '\n'))
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("writing %s: %w", path, err), os.Remove(f.Name()))
-	}
-	return nil
+	return whole.Write(path, append(text, '\n'), nil)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fairlead.dev/internal/cli/exit"
+	"fairlead.dev/internal/cli/whole"
 )
 
 // Put files a cluster's kubeconfig in the file at path and gives the name of its context; "-" prints it to out instead. The
@@ -51,7 +52,9 @@ func Put(ctx context.Context, path string, addition []byte, o Options, out io.Wr
 	if err != nil || string(text) == string(existing) {
 		return name, err
 	}
-	return name, replace(place, text)
+	return name, whole.Write(place, text, func(f *os.File) error {
+		return errors.Join(keepOwner(place, f), f.Sync())
+	})
 }
 
 // maxLinks is how many links one behind the other are followed, as the kernel does.
@@ -100,18 +103,4 @@ func lock(ctx context.Context, path string) (func(), error) {
 		case <-tick.C:
 		}
 	}
-}
-
-// replace writes a file of mode 0600 whole: CreateTemp makes it so, whatever the old one's mode was. Its owner stays.
-func replace(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".kubeconfig-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) //nolint:errcheck // gone after the rename
-	_, err = f.Write(text)
-	if err := errors.Join(err, keepOwner(path, f), f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -3,7 +3,6 @@ package session
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
@@ -11,6 +10,7 @@ import (
 
 	"fairlead.dev/client"
 	"fairlead.dev/internal/cli/exit"
+	"fairlead.dev/internal/cli/whole"
 )
 
 // Login is what `fairlead login` keeps.
@@ -55,25 +55,11 @@ func (l Login) Write(dir string) error {
 		return err
 	}
 	if l.Server.CA != "" {
-		if err := replace(filepath.Join(dir, "ca.pem"), []byte(l.Server.CA)); err != nil {
+		if err := whole.Write(filepath.Join(dir, "ca.pem"), []byte(l.Server.CA), nil); err != nil {
 			return err
 		}
 	}
-	return replace(LoginFile(dir), append(text, '\n'))
-}
-
-// replace writes a file of mode 0600 whole: CreateTemp makes it so, whatever the old one's mode was.
-func replace(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) //nolint:errcheck // gone after the rename
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return os.Rename(f.Name(), path)
+	return whole.Write(LoginFile(dir), append(text, '\n'), nil)
 }
 
 // RemoveLogin forgets the stored login and reports whether there was one.
