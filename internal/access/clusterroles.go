@@ -2,8 +2,8 @@ package access
 
 import "strings"
 
-// cluster is what the data actions on a managed cluster's objects begin with.
-const cluster = "Microsoft.ContainerService/managedClusters/"
+// ClusterActions is what the actions on a managed cluster, and the data actions on the objects in it, begin with.
+const ClusterActions = "Microsoft.ContainerService/managedClusters/"
 
 // clusterRoles gives the roles for managed clusters: three for the resource, four for what the Kubernetes API of a cluster
 // serves, at the cluster or at one namespace beneath it.
@@ -12,21 +12,21 @@ const cluster = "Microsoft.ContainerService/managedClusters/"
 // Kubernetes Service …" (kept as articles/role-based-access-control/built-in-roles/containers.md in
 // github.com/MicrosoftDocs/azure-docs); each list stands there under the same name.
 func clusterRoles() []RoleDefinition {
-	const user = cluster + "listClusterUserCredential/action"
-	everything := []string{cluster + "*"}
+	const user = ClusterActions + "listClusterUserCredential/action"
+	everything := []string{ClusterActions + "*"}
 	return []RoleDefinition{
 		builtIn("4abbcc35-e782-43d8-92c5-2d3f1bd2253f", "Azure Kubernetes Service Cluster User Role",
 			"List cluster user credential action.",
-			Permission{Actions: []string{user, cluster + "read"}}),
+			Permission{Actions: []string{user, ClusterActions + "read"}}),
 		builtIn("0ab0b1a8-8aac-4efd-b8c2-3ee1fb270be8", "Azure Kubernetes Service Cluster Admin Role",
 			"List cluster admin credential action.",
 			Permission{Actions: []string{
-				cluster + "listClusterAdminCredential/action", cluster + "accessProfiles/listCredential/action", cluster + "read", cluster + "runcommand/action",
+				ClusterActions + "listClusterAdminCredential/action", ClusterActions + "accessProfiles/listCredential/action", ClusterActions + "read", ClusterActions + "runcommand/action",
 			}}),
 		builtIn("ed7f3fbd-7b88-4dd4-9017-9adb7ce333f8", "Azure Kubernetes Service Contributor Role",
 			"Grants access to read and write Azure Kubernetes Service clusters",
 			Permission{Actions: []string{
-				"Microsoft.Authorization/*/read", "Microsoft.ContainerService/locations/*", cluster + "*",
+				"Microsoft.Authorization/*/read", "Microsoft.ContainerService/locations/*", ClusterActions + "*",
 				"Microsoft.ContainerService/managedclustersnapshots/*", "Microsoft.ContainerService/snapshots/*",
 				"Microsoft.Insights/alertRules/*", "Microsoft.Resources/deployments/*", "Microsoft.Resources/subscriptions/resourceGroups/read",
 			}}),
@@ -39,7 +39,7 @@ func clusterRoles() []RoleDefinition {
 		builtIn("3498e952-d568-435e-9b2c-8d77e338d7f7", "Azure Kubernetes Service RBAC Admin",
 			"Lets you manage all resources under cluster/namespace, except update or delete resource quotas and namespaces.",
 			Permission{Actions: clusterActions(user), DataActions: everything, NotDataActions: []string{
-				cluster + "resourcequotas/write", cluster + "resourcequotas/delete", cluster + "namespaces/write", cluster + "namespaces/delete",
+				ClusterActions + "resourcequotas/write", ClusterActions + "resourcequotas/delete", ClusterActions + "namespaces/write", ClusterActions + "namespaces/delete",
 			}}),
 		builtIn("b1ff04bb-8a4e-4dc4-8eb5-8693973ce19b", "Azure Kubernetes Service RBAC Cluster Admin",
 			"Lets you manage all resources in the cluster.",
@@ -83,7 +83,7 @@ func clusterWrites() []string {
 func inCluster(list string) []string {
 	var actions []string
 	for action := range strings.FieldsSeq(list) {
-		actions = append(actions, cluster+action)
+		actions = append(actions, ClusterActions+action)
 	}
 	return actions
 }

@@ -163,7 +163,7 @@ func (h *authorizer) isNear(ctx context.Context, c access.Considered, a access.A
 	}
 	return c.Reason == access.ReasonAction && slices.ContainsFunc(role.Permissions, func(p access.Permission) bool {
 		return slices.Contains(p.Actions, "*") || slices.ContainsFunc(p.DataActions, func(pattern string) bool {
-			return strings.HasPrefix(strings.ToLower(pattern), strings.ToLower(dataAction))
+			return strings.HasPrefix(strings.ToLower(pattern), strings.ToLower(access.ClusterActions))
 		})
 	})
 }

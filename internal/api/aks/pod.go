@@ -1,6 +1,7 @@
 package aks
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -85,8 +86,8 @@ func (h *webhook) mutate(p pod, account map[string]string) ([]operation, error) 
 		return nil, err
 	}
 	// As upstream the service account's annotation decides; the pod's may fill in for an account that has none.
-	clientID := firstOf(account[annotationClientID], p.Metadata.Annotations[annotationClientID])
-	tenantID := firstOf(account[annotationTenantID], p.Metadata.Annotations[annotationTenantID], h.TenantID)
+	clientID := cmp.Or(account[annotationClientID], p.Metadata.Annotations[annotationClientID])
+	tenantID := cmp.Or(account[annotationTenantID], p.Metadata.Annotations[annotationTenantID], h.TenantID)
 	env := []variable{
 		{"AZURE_CLIENT_ID", clientID},
 		{"AZURE_TENANT_ID", tenantID},
@@ -178,7 +179,7 @@ func (l *list) add(item any) {
 
 // expiration gives how long a token is to live, in seconds: as the pod says, else as the service account says.
 func expiration(pod, account map[string]string) (int, error) {
-	text := firstOf(pod[annotationExpiration], account[annotationExpiration])
+	text := cmp.Or(pod[annotationExpiration], account[annotationExpiration])
 	if text == "" {
 		return shortestToken, nil
 	}
@@ -197,13 +198,4 @@ func skippedContainers(pod map[string]string) []string {
 		names[i] = strings.TrimSpace(names[i])
 	}
 	return names
-}
-
-func firstOf(texts ...string) string {
-	for _, t := range texts {
-		if t != "" {
-			return t
-		}
-	}
-	return ""
 }

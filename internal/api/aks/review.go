@@ -108,9 +108,6 @@ var (
 // isObjectID reports whether a user name is that of an Entra principal (see AuthenticationConfiguration).
 func isObjectID(user string) bool { return objectIDPattern.MatchString(user) }
 
-// dataAction is what the data actions on a cluster's objects begin with.
-const dataAction = "Microsoft.ContainerService/managedClusters/"
-
 // question translates as Azure's own webhook does.
 //
 // Source: https://github.com/kubeguard/guard, authz/providers/azure/rbac/checkaccessreqhelper.go
@@ -188,7 +185,7 @@ func (a resourceAttributes) single() []access.Action {
 // the pod), but for those that lead into a workload. Azure tells only "exec" of pods apart, and there whoever may read a pod
 // may also read what it serves, through "proxy"; here that takes what writing it takes.
 func (a resourceAttributes) action() access.Action {
-	name := dataAction
+	name := access.ClusterActions
 	if a.Group != "" {
 		name += a.Group + "/"
 	}
@@ -241,7 +238,7 @@ func (a nonResourceAttributes) action() (access.Action, error) {
 	default:
 		return access.Action{}, errNoQuestion.WithMessage("%.100q is no verb for a path", a.Verb)
 	}
-	name := dataAction + strings.Join(append(segments, verb), "/")
+	name := access.ClusterActions + strings.Join(append(segments, verb), "/")
 	return access.Action{Name: name, Data: true}, nil
 }
 

@@ -1,6 +1,7 @@
 package aks
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -142,10 +143,7 @@ func (h *webhook) admit(ctx context.Context, r *admissionRequest) ([]operation, 
 	if p.Metadata.Labels[labelUse] != "true" || len(p.Spec.Containers) == 0 {
 		return nil, nil
 	}
-	account := p.Spec.ServiceAccountName
-	if account == "" {
-		account = "default"
-	}
+	account := cmp.Or(p.Spec.ServiceAccountName, "default")
 	annotations, err := h.ServiceAccounts.Annotations(ctx, h.Cluster, r.Namespace, account)
 	if err != nil && fault.KindOf(err) == fault.NotFound {
 		return nil, errPod.WithMessage("the pod uses workload identity, but its service account %q does not exist in the namespace %q", account, r.Namespace)
