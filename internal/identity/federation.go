@@ -141,20 +141,6 @@ func (d *Directory) Federations(ctx context.Context, owner resource.ID) ([]Feder
 	return d.store.Federations(ctx, sp.ID)
 }
 
-// Federation gives one of them; ErrPrincipalUnknown, ErrNotFound.
-func (d *Directory) Federation(ctx context.Context, owner resource.ID, name string) (Federation, error) {
-	all, err := d.Federations(ctx, owner)
-	if err != nil {
-		return Federation{}, err
-	}
-	for _, f := range all {
-		if strings.EqualFold(f.Name, name) {
-			return f, nil
-		}
-	}
-	return Federation{}, ErrNotFound
-}
-
 // Unfederate removes one; ErrPrincipalUnknown, ErrNotFound. Tokens of its issuer are refused from then on; access tokens
 // that were given for them before live on, as those of every identity do.
 func (d *Directory) Unfederate(ctx context.Context, owner resource.ID, name string) error {

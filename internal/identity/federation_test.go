@@ -120,7 +120,7 @@ func TestFederationsAreChecked(t *testing.T) {
 	ctx := t.Context()
 	_, _, err := d.Federate(ctx, puller, federation())
 	wantErr(t, "without an identity", err, identity.ErrPrincipalUnknown)
-	_, err = d.Federation(ctx, puller, "cluster")
+	_, err = d.Federations(ctx, puller)
 	wantErr(t, "without an identity", err, identity.ErrPrincipalUnknown)
 	_, err = d.EnsureManaged(ctx, puller, false, "puller")
 	must(t, err)
