@@ -3,58 +3,24 @@ package entra_test
 import (
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
-	"github.com/vishvananda/netlink"
 
 	"fairlead.dev/internal/api/apitest"
 	"fairlead.dev/internal/pull"
 	"fairlead.dev/internal/secret"
 )
 
-// metadataAddress is where Azure's libraries look, and cannot be told otherwise.
-const metadataAddress = "169.254.169.254"
-
-// inNamespace runs the calling test again in a process with a network of its own, and reports whether this is that
-// process already.
-func inNamespace(t *testing.T) bool {
-	t.Helper()
-	const mark = "FAIRLEAD_TEST_NAMESPACE"
-	if os.Getenv(mark) != "" {
-		return true
-	}
-	if os.Getuid() != 0 {
-		t.Skip("a network namespace needs root")
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), mark+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Errorf("in the namespace: %v\n%s", err, out)
-	}
-	return false
-}
-
 // TestAzureManagedIdentity has Azure's own library find the machine's identity at the address where it always looks.
 func TestAzureManagedIdentity(t *testing.T) {
-	if !inNamespace(t) {
+	if !apitest.OnMachine(t) {
 		return
 	}
-	lo, err := netlink.LinkByName("lo")
-	apitest.Must(t, err)
-	apitest.Must(t, netlink.LinkSetUp(lo))
-	address, err := netlink.ParseAddr(metadataAddress + "/32")
-	apitest.Must(t, err)
-	apitest.Must(t, netlink.AddrAdd(lo, address))
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", metadataAddress+":80")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", apitest.MetadataAddress+":80")
 	apitest.Must(t, err)
 	m := newMachine(t)
 	m.Now = time.Now() // a foreign client has a clock of its own

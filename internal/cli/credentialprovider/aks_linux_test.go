@@ -10,11 +10,9 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,7 +20,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
-	"github.com/vishvananda/netlink"
 
 	"fairlead.dev/internal/api"
 	"fairlead.dev/internal/api/apitest"
@@ -36,14 +33,14 @@ import (
 //
 // Source: https://github.com/kubernetes-sigs/cloud-provider-azure/tree/master/pkg/credentialprovider
 func TestWayOfAKS(t *testing.T) {
-	if !inNamespace(t) {
+	if !apitest.OnMachine(t) {
 		return
 	}
 	w := newWorld(t)
 	w.Now = time.Now() // a foreign client has a clock of its own
 	id := w.puller("kubelet")
 	w.node = []pull.Identity{w.identity("control-plane"), id}
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "169.254.169.254:80")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", apitest.MetadataAddress+":80")
 	apitest.Must(t, err)
 	metadata := &http.Server{Handler: w.wrappedNode, ReadHeaderTimeout: time.Minute}
 	go metadata.Serve(listener)
@@ -114,31 +111,4 @@ func (w *world) client() *http.Client {
 	}}
 	w.T.Cleanup(client.CloseIdleConnections)
 	return client
-}
-
-// inNamespace runs the calling test again in a process with a network of its own, where the address of instance metadata
-// is its own, and reports whether this is that process already.
-func inNamespace(t *testing.T) bool {
-	t.Helper()
-	const mark = "FAIRLEAD_TEST_NAMESPACE"
-	if os.Getenv(mark) != "" {
-		lo, err := netlink.LinkByName("lo")
-		apitest.Must(t, err)
-		apitest.Must(t, netlink.LinkSetUp(lo))
-		address, err := netlink.ParseAddr("169.254.169.254/32")
-		apitest.Must(t, err)
-		apitest.Must(t, netlink.AddrAdd(lo, address))
-		return true
-	}
-	if os.Getuid() != 0 {
-		t.Skip("a network namespace needs root")
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), mark+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Errorf("in the namespace: %v\n%s", err, out)
-	}
-	return false
 }
