@@ -130,6 +130,7 @@ func (w world) build() error {
 		}
 	}
 	kept, err := hold(w.keep)
+	defer letGo(kept)
 	if err != nil {
 		return err
 	}
@@ -167,8 +168,14 @@ func hold(dirs []string) ([]held, error) {
 	return out, nil
 }
 
+// letGo closes what was held, put back or not.
+func letGo(all []held) {
+	for _, h := range all {
+		_ = unix.Close(h.tree)
+	}
+}
+
 func (h held) putBack() error {
-	defer func() { _ = unix.Close(h.tree) }()
 	if err := os.MkdirAll(h.path, 0o755); err != nil {
 		return err
 	}
