@@ -9,12 +9,17 @@ import (
 
 // Machine is what clusters run on: it makes their nodes and the processes on them.
 type Machine interface {
+	// Check tells the release of Kubernetes that clusters get ("1.37.2"), and whether there is room for one of so many nodes
+	// beside those of the others. ErrProgramMissing, ErrTooManyNodes.
+	Check(ctx context.Context, nodes, others int) (version string, err error)
 	// Start brings a cluster about as plan says, or finds it running so; what runs that plan does not have is ended. It
 	// returns when every node is ready, telling progress meanwhile in a few words for people. ErrProgramMissing,
 	// ErrTooManyNodes; other errors are the machine's own.
 	Start(ctx context.Context, plan Plan, progress func(string)) (Running, error)
 	// Stop ends a cluster's processes and pods and keeps its data; nil also when nothing runs.
 	Stop(ctx context.Context, key string) error
+	// Rotate takes the certificates of a stopped cluster away, so that its next start makes new ones.
+	Rotate(ctx context.Context, key string) error
 	// Remove ends a cluster and takes all that is kept of it away; nil also when there is nothing.
 	Remove(ctx context.Context, key string) error
 }

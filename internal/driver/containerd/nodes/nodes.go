@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"fairlead.dev/internal/cluster"
 	"fairlead.dev/internal/driver/containerd/cgroup"
@@ -160,4 +161,38 @@ func (n *Nodes) found(key string) ([]*node, error) {
 		out[i] = n.node(plan, i)
 	}
 	return out, nil
+}
+
+// Check implements cluster.Machine.
+func (n *Nodes) Check(ctx context.Context, nodes, others int) (string, error) {
+	program, err := FindProgram(n.cfg.Program)
+	if err != nil {
+		return "", err
+	}
+	if err := checkRoom(nodes, others); err != nil {
+		return "", err
+	}
+	out, err := exec.CommandContext(ctx, program, "version").Output()
+	if err != nil {
+		return "", cluster.ErrProgramMissing.WithMessage("%s does not tell its version", program).WithCause(err)
+	}
+	_, release, _ := strings.Cut(string(out), " v") // "Kubernetes v1.37.2"
+	return strings.TrimSpace(release), nil
+}
+
+// Rotate implements cluster.Machine. The key that service accounts' tokens are signed with stays: it proves nothing to
+// who asks for a certificate, and pods would have to be started anew without it.
+func (n *Nodes) Rotate(_ context.Context, key string) error {
+	kept := map[string]bool{"service-accounts.key": true, "service-accounts.pub": true}
+	dir := filepath.Join(n.cfg.Dir, key, "pki")
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if !kept[e.Name()] {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
 }

@@ -25,7 +25,7 @@ func (n *Nodes) Start(ctx context.Context, plan cluster.Plan, progress func(stri
 	if err != nil {
 		return nil, err
 	}
-	if err := checkRoom(len(plan.Nodes)); err != nil {
+	if err := checkRoom(len(plan.Nodes), 0); err != nil {
 		return nil, err
 	}
 	if err := n.endSurplus(ctx, plan); err != nil {
@@ -47,7 +47,8 @@ const (
 	maxNodes   = 5
 )
 
-func checkRoom(nodes int) error {
+// checkRoom refuses nodes for which there is no room beside those of other clusters.
+func checkRoom(nodes, others int) error {
 	if nodes > maxNodes {
 		return cluster.ErrTooManyNodes.WithMessage("%d nodes are more than the %d that share one machine here", nodes, maxNodes)
 	}
@@ -55,8 +56,8 @@ func checkRoom(nodes int) error {
 	if err := unix.Sysinfo(&info); err != nil {
 		return os.NewSyscallError("sysinfo", err)
 	}
-	if have := info.Totalram * uint64(info.Unit); uint64(nodes)*nodeMemory > have {
-		return cluster.ErrTooManyNodes.WithMessage("%d nodes need %d MiB of memory, and this machine has %d", nodes, nodes*nodeMemory>>20, have>>20)
+	if all, have := nodes+others, info.Totalram*uint64(info.Unit); uint64(all)*nodeMemory > have {
+		return cluster.ErrTooManyNodes.WithMessage("%d nodes, of all clusters together, need %d MiB of memory, and this machine has %d", all, all*nodeMemory>>20, have>>20)
 	}
 	return nil
 }

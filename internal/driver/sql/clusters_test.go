@@ -1,0 +1,25 @@
+package sql_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"fairlead.dev/internal/cluster"
+	"fairlead.dev/internal/cluster/clustertest"
+	"fairlead.dev/internal/driver/sql"
+)
+
+func TestClusters(t *testing.T) {
+	clustertest.Store(t, func(t *testing.T) cluster.Store {
+		db, err := sql.Open(t.Context(), filepath.Join(t.TempDir(), "fairlead.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := db.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return sql.NewClusters(db, "tenant")
+	})
+}
