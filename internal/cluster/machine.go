@@ -52,9 +52,11 @@ type Plan struct {
 	Hosts       []string // names that clients reach the API server by
 	Issuer      string   // of service accounts' tokens
 	Nodes       []NodePlan
-	// Authentication and Authorization are the API server's configurations for principals of the directory, as JSON;
-	// empty for none.
-	Authentication, Authorization []byte
+	// Authentication, Authorization and Admission are the API server's configurations of how Fairlead has a say in them
+	// (apiserver.config.k8s.io/v1), as JSON; empty for none.
+	Authentication, Authorization, Admission []byte
+	// Files are further files, by their names, that those configurations refer to in the cluster's directory.
+	Files map[string][]byte
 	// VerifyPull is the kubelet's imagePullCredentialsVerificationPolicy (KEP-2535).
 	VerifyPull string
 	// PodsReachMetadata lets pods use the nodes' own identity.

@@ -25,6 +25,8 @@ const (
 	Graph  Service = "graph"
 	Portal Service = "portal"
 	OIDC   Service = "oidc" // the issuers of clusters' service account tokens
+
+	Clusters Service = "clusters" // where the API servers of managed clusters ask Fairlead
 )
 
 // The labels between a resource's name and the domain in its host name.

@@ -99,6 +99,66 @@ func WebhookKubeconfig(url string, caPEM []byte, token string) []byte {
 	})
 }
 
+// AdmissionConfiguration gives the API server's file for --admission-control-config-file: to admission webhooks it shows who
+// it is by the kubeconfig at an absolute path (see AdmissionKubeconfig).
+//
+// Source: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#authenticate-apiservers
+func AdmissionConfiguration(kubeconfig string) []byte {
+	return document(object{
+		"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration",
+		"plugins": []object{{"name": "MutatingAdmissionWebhook", "configuration": object{
+			"apiVersion": "apiserver.config.k8s.io/v1", "kind": "WebhookAdmissionConfiguration", "kubeConfigFile": kubeconfig,
+		}}},
+	})
+}
+
+// AdmissionKubeconfig gives the file that tells an API server what to show to webhooks at the host and port of a URL, and to
+// no others.
+func AdmissionKubeconfig(url, token string) []byte {
+	return document(object{
+		"apiVersion": "v1", "kind": "Config",
+		"users": []object{{"name": strings.TrimPrefix(url, "https://"), "user": object{"token": token}}},
+	})
+}
+
+// trustBundle is the name of the ClusterTrustBundle with our authority.
+const trustBundle = "fairlead"
+
+// Object is an object to be put into a cluster, and its path in the API.
+type Object struct {
+	Path string
+	Body []byte // JSON
+}
+
+// Objects gives what a cluster needs for workload identity: the webhook at url, which changes those pods that ask for it,
+// and our authority as a trust bundle, which is what pods mount. The webhook is asked again when another has changed the
+// pod; without an answer from it no such pod is made, for it would not work.
+func Objects(url string, caPEM []byte) []Object {
+	metadata := func(name string) object {
+		return object{"name": name, "labels": object{"app.kubernetes.io/managed-by": "fairlead"}}
+	}
+	const webhook, registration, certificates = "fairlead-workload-identity", "admissionregistration.k8s.io/v1", "certificates.k8s.io/v1"
+	return []Object{
+		{"/apis/" + certificates + "/clustertrustbundles/" + trustBundle, document(object{
+			"apiVersion": certificates, "kind": "ClusterTrustBundle", "metadata": metadata(trustBundle), "spec": object{"trustBundle": string(caPEM)},
+		})},
+		{"/apis/" + registration + "/mutatingwebhookconfigurations/" + webhook, document(object{
+			"apiVersion": registration, "kind": "MutatingWebhookConfiguration", "metadata": metadata(webhook),
+			"webhooks": []object{{
+				"name":                    "workload-identity.fairlead.dev",
+				"clientConfig":            object{"url": url, "caBundle": base64.StdEncoding.EncodeToString(caPEM)},
+				"rules":                   []object{{"apiGroups": []string{""}, "apiVersions": []string{"v1"}, "operations": []string{"CREATE"}, "resources": []string{"pods"}}},
+				"objectSelector":          object{"matchLabels": object{labelUse: "true"}},
+				"failurePolicy":           "Fail",
+				"reinvocationPolicy":      "IfNeeded",
+				"sideEffects":             "None",
+				"timeoutSeconds":          5,
+				"admissionReviewVersions": []string{"v1"},
+			}},
+		})},
+	}
+}
+
 // document writes a file of Kubernetes' in JSON, which it takes for YAML.
 func document(v object) []byte {
 	var out strings.Builder

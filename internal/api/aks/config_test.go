@@ -26,10 +26,19 @@ func TestFiles(t *testing.T) {
 	origin := resource.Origin{Domains: []string{"fairlead.localhost", "fairlead.internal"}, Port: 8443}
 	nodes := resource.Origin{Domains: []string{"fairlead.internal"}, Port: 8443}
 	ca := []byte("-----BEGIN CERTIFICATE-----\nMAo=\n-----END CERTIFICATE-----\n")
+	objects := aks.Objects("https://clusters.fairlead.internal:8443/admit", ca)
+	if objects[0].Path != "/apis/certificates.k8s.io/v1/clustertrustbundles/fairlead" ||
+		objects[1].Path != "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/fairlead-workload-identity" {
+		t.Errorf("the objects' paths: %s, %s", objects[0].Path, objects[1].Path)
+	}
 	for name, got := range map[string][]byte{
-		"authentication.json":     aks.AuthenticationConfiguration(origin, nodes, apitest.Tenant, ca),
-		"authorization.json":      aks.AuthorizationConfiguration("/etc/kubernetes/fairlead-authorizer.kubeconfig"),
-		"webhook-kubeconfig.json": aks.WebhookKubeconfig("https://management.fairlead.internal:8443/fairlead/aks/authorize", ca, "to<ken>"),
+		"admission.json":            aks.AdmissionConfiguration("/etc/kubernetes/fairlead-admission.kubeconfig"),
+		"admission-kubeconfig.json": aks.AdmissionKubeconfig("https://clusters.fairlead.internal:8443", "to<ken>"),
+		"trust-bundle.json":         objects[0].Body,
+		"webhook.json":              objects[1].Body,
+		"authentication.json":       aks.AuthenticationConfiguration(origin, nodes, apitest.Tenant, ca),
+		"authorization.json":        aks.AuthorizationConfiguration("/etc/kubernetes/fairlead-authorizer.kubeconfig"),
+		"webhook-kubeconfig.json":   aks.WebhookKubeconfig("https://clusters.fairlead.internal:8443/authorize", ca, "to<ken>"),
 	} {
 		path := filepath.Join("testdata", name)
 		if flag.Lookup("update").Value.String() == "true" {

@@ -31,9 +31,9 @@ const (
 	longestToken  = 86400                        // seconds
 
 	// Ours: the authority that our own certificates come from, for programs in containers.
-	authorityVolume    = "fairlead-ca"
-	authorityConfigMap = "fairlead-ca"
-	authorityMount     = "/var/run/secrets/fairlead/ca" //nolint:gosec // a path
+	authorityVolume = "fairlead-ca"
+	authorityMount  = "/var/run/secrets/fairlead/ca" //nolint:gosec // a path
+	authorityFile   = "fairlead.pem"
 	// systemAuthorities are the directories that a program would have looked into without SSL_CERT_DIR: they stay in it.
 	systemAuthorities = "/etc/ssl/certs:/etc/pki/tls/certs"
 )
@@ -158,7 +158,9 @@ func (p pod) addVolumes(seconds int, trusting bool) []operation {
 		}}}})
 	}
 	if trusting && !slices.Contains(p.Spec.Volumes, named{authorityVolume}) {
-		volumes.add(map[string]any{"name": authorityVolume, "configMap": map[string]any{"name": authorityConfigMap, "optional": true}})
+		volumes.add(map[string]any{"name": authorityVolume, "projected": map[string]any{"sources": []any{map[string]any{
+			"clusterTrustBundle": map[string]any{"name": trustBundle, "path": authorityFile, "optional": true},
+		}}}})
 	}
 	return volumes.patch
 }

@@ -43,6 +43,8 @@ type ControlPlane struct {
 	// and authorises with the modes Node and RBAC.
 	Authentication string `json:"authentication,omitempty"`
 	Authorization  string `json:"authorization,omitempty"`
+	// Admission is a file of the kind AdmissionConfiguration; "" for none.
+	Admission string `json:"admission,omitempty"`
 }
 
 // Node is the part of a process that is a node: a kubelet and the services' proxy. It runs in a mount namespace of its
@@ -113,6 +115,7 @@ func (c Config) Validate() error {
 		must(p.Issuer == "" || strings.HasPrefix(p.Issuer, "https://"), "controlPlane.issuer", "is an https URL")
 		must(p.Authentication == "" || filepath.IsAbs(p.Authentication), "controlPlane.authentication", "is an absolute path")
 		must(p.Authorization == "" || filepath.IsAbs(p.Authorization), "controlPlane.authorization", "is an absolute path")
+		must(p.Admission == "" || filepath.IsAbs(p.Admission), "controlPlane.admission", "is an absolute path")
 	}
 	if n := c.Node; n != nil {
 		must(label.MatchString(n.Name), "node.name", "is a DNS label")

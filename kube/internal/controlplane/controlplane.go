@@ -142,6 +142,9 @@ func (c *ControlPlane) apiServerArgs(f files) []string {
 	if p.Authentication != "" {
 		args = append(args, "--authentication-config="+p.Authentication)
 	}
+	if p.Admission != "" {
+		args = append(args, "--admission-control-config-file="+p.Admission)
+	}
 	if p.Authorization != "" {
 		args = append(args, "--authorization-config="+p.Authorization)
 	} else {

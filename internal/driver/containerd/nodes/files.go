@@ -25,6 +25,10 @@ func (n *node) writeFiles() error {
 		n.dir("cni", "10-fairlead.conflist"): n.network(),
 		n.shared("authentication.json"):      n.plan.Authentication,
 		n.shared("authorization.json"):       n.plan.Authorization,
+		n.shared("admission.json"):           n.plan.Admission,
+	}
+	for name, text := range n.plan.Files {
+		files[n.shared(name)] = text
 	}
 	if n.cfg.Authority != "" {
 		authority, err := os.ReadFile(n.cfg.Authority)
@@ -69,6 +73,9 @@ func (n *node) linkShim() error {
 
 // shared is where the cluster keeps what belongs to no node.
 func (n *node) shared(name string) string { return filepath.Join(n.cfg.Dir, n.plan.Key, name) }
+
+// Dir is where a cluster's files are that belong to no node.
+func (n *Nodes) Dir(key string) string { return filepath.Join(n.cfg.Dir, key) }
 
 // object is a configuration as it stands in a file.
 type object = map[string]any
@@ -124,11 +131,12 @@ func (n *node) kube(program string, server netip.AddrPort) process.Program {
 
 func (n *node) controlPlane() object {
 	out := object{"names": n.plan.Hosts, "issuer": n.plan.Issuer}
-	if len(n.plan.Authentication) > 0 {
-		out["authentication"] = n.shared("authentication.json")
-	}
-	if len(n.plan.Authorization) > 0 {
-		out["authorization"] = n.shared("authorization.json")
+	for name, text := range map[string][]byte{
+		"authentication": n.plan.Authentication, "authorization": n.plan.Authorization, "admission": n.plan.Admission,
+	} {
+		if len(text) > 0 {
+			out[name] = n.shared(name + ".json")
+		}
 	}
 	return out
 }
