@@ -23,9 +23,10 @@ type ServiceAccounts interface {
 	Annotations(ctx context.Context, cluster resource.ID, namespace, name string) (map[string]string, error)
 }
 
-// WebhookDeps is what the webhook of one cluster needs.
+// WebhookDeps is what the webhook needs.
 type WebhookDeps struct {
-	Cluster         resource.ID
+	// Caller gives the managed cluster whose API server makes a request.
+	Caller          func(r *http.Request) (cluster resource.ID, ok bool)
 	ServiceAccounts ServiceAccounts
 	// TenantID is what pods get as AZURE_TENANT_ID when nobody says otherwise. "adfs" is the tenant with which the client
 	// libraries look nothing up in Microsoft's cloud first; our login host knows it.
@@ -35,7 +36,7 @@ type WebhookDeps struct {
 	Log           *slog.Logger
 }
 
-// NewWebhook gives the mutating admission webhook of a cluster. It does to pods with the label
+// NewWebhook gives the mutating admission webhook of clusters. It does to pods with the label
 // azure.workload.identity/use: "true" what azure-workload-identity does (see mutate), and lets all others pass unchanged.
 // It answers POST of an AdmissionReview; what it cannot read is answered 400, and a pod that asks for something that
 // cannot be given is refused with the reason.
@@ -96,16 +97,21 @@ func (h *webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeFailure(w, http.StatusMethodNotAllowed, "an AdmissionReview is posted")
 		return
 	}
+	cluster, ok := h.Caller(r)
+	if !ok {
+		writeFailure(w, http.StatusUnauthorized, errReviewCaller.Message)
+		return
+	}
 	request, err := readAdmission(r)
 	if err != nil {
 		writeFailure(w, http.StatusBadRequest, fault.From(err).Message)
 		return
 	}
-	patch, err := h.admit(r.Context(), request)
+	patch, err := h.admit(r.Context(), cluster, request)
 	response := &admissionResponse{UID: request.UID, Allowed: err == nil}
 	switch {
 	case err != nil:
-		response.Status = h.refusal(r.Context(), err)
+		response.Status = h.refusal(r.Context(), cluster, err)
 	case len(patch) > 0:
 		if response.Patch, err = json.Marshal(patch); err != nil {
 			writeFailure(w, http.StatusInternalServerError, "the patch cannot be written")
@@ -132,7 +138,7 @@ func readAdmission(r *http.Request) (*admissionRequest, error) {
 }
 
 // admit gives the changes to what a request is about: none unless a pod is created that uses workload identity.
-func (h *webhook) admit(ctx context.Context, r *admissionRequest) ([]operation, error) {
+func (h *webhook) admit(ctx context.Context, cluster resource.ID, r *admissionRequest) ([]operation, error) {
 	if r.Operation != "CREATE" || r.Resource.Group != "" || r.Resource.Resource != "pods" || r.SubResource != "" {
 		return nil, nil
 	}
@@ -144,7 +150,7 @@ func (h *webhook) admit(ctx context.Context, r *admissionRequest) ([]operation, 
 		return nil, nil
 	}
 	account := cmp.Or(p.Spec.ServiceAccountName, "default")
-	annotations, err := h.ServiceAccounts.Annotations(ctx, h.Cluster, r.Namespace, account)
+	annotations, err := h.ServiceAccounts.Annotations(ctx, cluster, r.Namespace, account)
 	if err != nil && fault.KindOf(err) == fault.NotFound {
 		return nil, errPod.WithMessage("the pod uses workload identity, but its service account %q does not exist in the namespace %q", account, r.Namespace)
 	}
@@ -155,12 +161,12 @@ func (h *webhook) admit(ctx context.Context, r *admissionRequest) ([]operation, 
 }
 
 // refusal says why a pod is not admitted. What is our own failure shows nothing, and is logged.
-func (h *webhook) refusal(ctx context.Context, err error) *admissionStatus {
+func (h *webhook) refusal(ctx context.Context, cluster resource.ID, err error) *admissionStatus {
 	if errors.Is(err, errPod) {
 		return &admissionStatus{Code: http.StatusBadRequest, Reason: "BadRequest", Message: "workload identity: " + fault.From(err).Message}
 	}
 	if !errors.Is(err, context.Canceled) {
-		h.Log.ErrorContext(ctx, "a pod could not be changed for workload identity", "request_id", api.RequestID(ctx), "cluster", h.Cluster.String(), "error", err)
+		h.Log.ErrorContext(ctx, "a pod could not be changed for workload identity", "request_id", api.RequestID(ctx), "cluster", cluster.String(), "error", err)
 	}
 	return &admissionStatus{Code: http.StatusInternalServerError, Reason: "InternalError", Message: "workload identity: the service account cannot be read at present"}
 }

@@ -39,7 +39,8 @@ func (a accounts) Annotations(_ context.Context, cluster resource.ID, namespace,
 
 func webhook(log *slog.Logger) http.Handler {
 	return apitest.Wrap(aks.NewWebhook(aks.WebhookDeps{
-		Cluster: clusterID, TenantID: "adfs", AuthorityHost: "https://login.fairlead.internal:8443/", Log: log,
+		Caller:   func(r *http.Request) (resource.ID, bool) { return clusterID, r.Header.Get("X-Stranger") == "" },
+		TenantID: "adfs", AuthorityHost: "https://login.fairlead.internal:8443/", Log: log,
 		ServiceAccounts: accounts{
 			"shop/web":     {"azure.workload.identity/client-id": "client-of-web"},
 			"shop/default": nil,
@@ -220,6 +221,11 @@ func TestReviewBodies(t *testing.T) {
 	rec := httptest.NewRecorder()
 	h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/mutate", nil))
 	apitest.Golden(t, "method", rec)
+	rec = httptest.NewRecorder()
+	stranger := httptest.NewRequest(http.MethodPost, "/mutate", strings.NewReader(review(pod("", "", plain))))
+	stranger.Header.Set("X-Stranger", "yes")
+	h.ServeHTTP(rec, stranger)
+	apitest.Golden(t, "stranger", rec)
 }
 
 // TestOurFailureShowsNothing: the reason is for our log, not for whoever may create pods.
