@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -35,6 +36,7 @@ import (
 	"fairlead.dev/internal/resource"
 	"fairlead.dev/internal/run"
 	"fairlead.dev/internal/secret"
+	"fairlead.dev/internal/server/passthrough"
 	"fairlead.dev/internal/token"
 )
 
@@ -58,6 +60,7 @@ type Server struct {
 	arm       *arm.Handler
 	metrics   *prometheus.Registry
 	http      *http.Server
+	apiServer passthrough.Route // to the clusters that run here, by the names of their API servers
 
 	undo []func() error
 }
@@ -79,7 +82,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: log}
+	s := &Server{cfg: cfg, log: log, apiServer: func(string) (netip.AddrPort, bool) { return netip.AddrPort{}, false }}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

@@ -18,6 +18,7 @@ import (
 
 	"fairlead.dev/client"
 	"fairlead.dev/internal/resource"
+	"fairlead.dev/internal/server/passthrough"
 )
 
 // stopGrace is how long requests in flight may take when the server is told to end, and after them the daemon: together
@@ -69,7 +70,7 @@ func (s *Server) serve(ctx context.Context, version string, out io.Writer) error
 			}
 		})
 	}
-	loop("https", func(ctx context.Context) error { return serveAll(ctx, s.http, listeners, stopGrace) })
+	loop("https", func(ctx context.Context) error { return serveAll(ctx, s.http, s.passThrough(listeners), stopGrace) })
 	loop("compute", s.node.Run)
 	loop("changes", s.changes.Run)
 	loop("workloads", s.core.run.Run)
@@ -116,6 +117,15 @@ func (s *Server) gatewayListener() ([]net.Listener, error) {
 		return nil, fmt.Errorf("listening for containers: %w", err)
 	}
 	return append(s.listeners, l), nil
+}
+
+// passThrough has listeners lead connections for API servers of clusters to these.
+func (s *Server) passThrough(listeners []net.Listener) []net.Listener {
+	out := make([]net.Listener, len(listeners))
+	for i, l := range listeners {
+		out[i] = passthrough.New(l, s.apiServer)
+	}
+	return out
 }
 
 // announce waits until everything answers over its public surface, then writes the ready files.
