@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"fairlead.dev/internal/access"
@@ -31,16 +32,23 @@ type Service struct {
 	meta  Metadata
 	blobs Blobs
 	now   func() time.Time
+
+	mu   sync.Mutex
+	next chan struct{} // closed at the next change of which registries there are
 }
 
 // New makes the service over its two stores.
 func New(meta Metadata, blobs Blobs, now func() time.Time) *Service {
-	return &Service{meta: meta, blobs: blobs, now: now}
+	return &Service{meta: meta, blobs: blobs, now: now, next: make(chan struct{})}
 }
 
 // Create makes the registry named by id; it is there already when the same id was created before. ErrNameTaken.
 func (s *Service) Create(ctx context.Context, id resource.ID) error {
-	return s.meta.PutRegistry(ctx, Registry{ID: id, Name: id.Name(), Created: s.now()})
+	if err := s.meta.PutRegistry(ctx, Registry{ID: id, Name: id.Name(), Created: s.now()}); err != nil {
+		return err
+	}
+	s.changed()
+	return nil
 }
 
 // Delete removes a registry and all that it holds; nothing happens when there is none. The files of blobs that no
@@ -50,6 +58,7 @@ func (s *Service) Delete(ctx context.Context, id resource.ID) error {
 	if err != nil {
 		return fmt.Errorf("deleting registry %s: %w", id, err)
 	}
+	s.changed()
 	return s.discard(ctx, uploads)
 }
 
@@ -61,6 +70,20 @@ func (s *Service) Lookup(ctx context.Context, name string) (Registry, error) {
 // Registries gives all registries in order of name.
 func (s *Service) Registries(ctx context.Context) ([]Registry, error) {
 	return s.meta.ListRegistries(ctx)
+}
+
+// Changed gives a channel that is closed when next a registry is created or deleted by this Service.
+func (s *Service) Changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.next
+}
+
+func (s *Service) changed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.next)
+	s.next = make(chan struct{})
 }
 
 // Open gives a view of what r holds, within the bounds of g. ErrDenied when g is no grant on r.

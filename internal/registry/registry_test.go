@@ -331,6 +331,32 @@ func TestDeleteAndCreateAgain(t *testing.T) {
 	}
 }
 
+func TestChangedTellsOfRegistries(t *testing.T) {
+	w := newWorld(t)
+	told := func(c <-chan struct{}) bool {
+		select {
+		case <-c:
+			return true
+		default:
+			return false
+		}
+	}
+	before := w.Changed()
+	if err := w.Create(t.Context(), resource.MustParseID(strings.Replace(acme.String(), "/g/", "/h/", 1))); !errors.Is(err, registry.ErrNameTaken) {
+		t.Fatal(err)
+	}
+	if told(before) {
+		t.Error("told of a registry that could not be created")
+	}
+	for what, change := range map[string]func(context.Context, resource.ID) error{"deleted": w.Delete, "created": w.Create} {
+		changed := w.Changed()
+		must(t, change(t.Context(), acme))
+		if !told(changed) || told(w.Changed()) {
+			t.Errorf("not told once that one was %s", what)
+		}
+	}
+}
+
 func TestSweepEndsOldUploads(t *testing.T) {
 	w := newWorld(t)
 	v := w.view(t, acme, registry.AllActions()...)

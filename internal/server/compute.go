@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"fairlead.dev/internal/driver/containerd"
@@ -66,15 +67,27 @@ func (n *node) Run(ctx context.Context) error {
 	return n.driver.Run(ctx)
 }
 
-// resolver gives the name server of the container network, or nil without compute.
+// resolver gives the name server of the container network, or nil without compute. On it Azure's registries have no
+// address, so that nobody comes to a cloud who has missed ours.
 func (n *node) resolver(origin resource.Origin, lookup dns.Lookup, log *slog.Logger) (*dns.Server, error) {
 	if n.driver == nil {
 		return nil, nil //nolint:nilnil // without compute there is none, and that is no error
 	}
 	gateway := n.driver.Gateway()
 	return dns.Listen(dns.Config{
-		Address: netip.AddrPortFrom(gateway, 53), Domains: slices.Clone(origin.Domains), Gateway: gateway, Lookup: lookup, Log: log,
+		Address: netip.AddrPortFrom(gateway, 53), Domains: append(slices.Clone(origin.Domains), strings.TrimPrefix(azureRegistries, ".")),
+		Gateway: gateway, Lookup: withoutAzure(lookup), Log: log,
 	})
+}
+
+// withoutAzure is lookup, to which there is no name of a registry in Azure.
+func withoutAzure(lookup dns.Lookup) dns.Lookup {
+	return func(name string) (netip.Addr, bool) {
+		if strings.HasSuffix("."+name, azureRegistries) {
+			return netip.Addr{}, true
+		}
+		return lookup(name)
+	}
 }
 
 // Close ends the daemon, whose containers go on without it.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"fairlead.dev/internal/content"
+	"fairlead.dev/internal/driver/containerd/hosts"
 	"fairlead.dev/internal/identity"
 	"fairlead.dev/internal/pull"
 	"fairlead.dev/internal/registry"
@@ -107,6 +108,63 @@ func (n *nodeRegistries) unknown(ctx context.Context, host, name string) error {
 	}
 	return pull.ErrHostUnknown.WithMessage("%q is no registry here; the nearest are %s", host, strings.Join(near, ", "))
 }
+
+// forContainers gives the origin with a domain first that leads to us from containers, whatever resolves names there: one
+// below ".localhost" may be taken for the container itself (RFC 6761 section 6.3).
+func forContainers(o resource.Origin) resource.Origin {
+	for _, domain := range o.Domains {
+		if !strings.HasSuffix(domain, ".localhost") {
+			return o.Under("any." + domain)
+		}
+	}
+	return o
+}
+
+// registryHosts gives where registries are for the containerd of clusters' nodes, by each name that an image may have:
+// Azure's, and the login servers under our domains.
+func registryHosts(o resource.Origin, authority string, registries []registry.Registry) []hosts.Host {
+	inside := forContainers(o)
+	var all []hosts.Host
+	for _, r := range registries {
+		names := []string{strings.ToLower(r.Name) + azureRegistries}
+		for _, domain := range o.Domains {
+			names = append(names, o.Under("any."+domain).LoginServer(r.Name))
+		}
+		for _, name := range names {
+			all = append(all, hosts.Host{Name: name, Server: "https://" + inside.LoginServer(r.Name), Authority: authority})
+		}
+	}
+	return all
+}
+
+// keepHosts tells clusters' nodes where registries are, as these come and go, until ctx ends.
+func (s *Server) keepHosts(ctx context.Context) error {
+	for {
+		changed := s.core.registry.Changed()
+		var again <-chan time.Time
+		if err := s.writeHosts(ctx); err != nil && ctx.Err() == nil {
+			s.log.ErrorContext(ctx, "telling nodes where registries are", "error", err)
+			again = time.After(10 * time.Second)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-again:
+		}
+	}
+}
+
+func (s *Server) writeHosts(ctx context.Context) error {
+	all, err := s.core.registry.Registries(ctx)
+	if err != nil {
+		return err
+	}
+	return hosts.Write(s.hostsDir(), registryHosts(s.origin, AuthorityFile(s.data.path), all))
+}
+
+// hostsDir is where clusters' nodes look up registries.
+func (s *Server) hostsDir() string { return s.data.file("compute", "registries") }
 
 // nodeIdentities gives a workload's own managed identity its token, as the instance metadata service does in Azure.
 type nodeIdentities struct {

@@ -76,8 +76,9 @@ func (s *Server) serve(ctx context.Context, version string, out io.Writer) error
 	loop("workloads", s.core.run.Run)
 	loop("resource manager", s.arm.Run)
 	loop("uploads", s.sweep)
-	if names != nil {
+	if s.node.driver != nil {
 		loop("names", names.Run)
+		loop("registries of nodes", s.keepHosts)
 	}
 	if err := s.announce(ctx, version, out); err != nil {
 		cancel(err)
