@@ -14,6 +14,8 @@ import (
 
 	"fairlead.dev/client"
 	"fairlead.dev/internal/driver/containerd"
+	"fairlead.dev/internal/driver/containerd/nodes"
+	"fairlead.dev/internal/fault"
 )
 
 // Finding is one thing that Doctor looked at.
@@ -40,7 +42,19 @@ func Doctor(ctx context.Context, cfg Config) ([]Finding, error) {
 	if len(problems) == 0 {
 		out = append(out, Finding{What: "running containers", OK: true, Detail: "root, cgroups, overlayfs, network programs and an OCI runtime are there"})
 	}
-	return out, nil
+	return append(out, checkKubernetes()), nil
+}
+
+// checkKubernetes looks for the program of managed clusters, without which everything else works.
+func checkKubernetes() Finding {
+	f := Finding{What: "Kubernetes clusters"}
+	path, err := nodes.FindProgram("")
+	if err != nil {
+		f.Detail, f.Remedy = fault.From(err).Message, fault.From(err).Hint
+		return f
+	}
+	f.OK, f.Detail = true, path
+	return f
 }
 
 func checkData(data string) Finding {

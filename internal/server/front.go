@@ -23,10 +23,10 @@ import (
 
 // surfaces are the handlers that the front routes to.
 type surfaces struct {
-	arm, login, issuers, graph, registry, site http.Handler
+	arm, login, issuers, clusters, graph, registry, site http.Handler
 }
 
-// front routes each request by the host name it was sent to. Only the registry, ARM, login, issuers and graph names
+// front routes each request by the host name it was sent to. Only the registry, ARM, login, issuers, clusters and graph names
 // and the web apps' exist; health and metrics answer on every other name and address.
 type front struct {
 	origin   resource.Origin
@@ -47,6 +47,8 @@ func newFront(origin resource.Origin, s surfaces, telemetry *api.Telemetry, metr
 			resource.Login: mount("login", s.login),
 			resource.OIDC:  mount("issuers", s.issuers),
 			resource.Graph: mount("graph", s.graph),
+
+			resource.Clusters: mount("clusters", s.clusters),
 		},
 		registry: mount("registry", s.registry),
 		site:     telemetry.Wrap("site", s.site), // how long a body may take is the web app's own business

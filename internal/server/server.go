@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -36,7 +35,7 @@ import (
 	"fairlead.dev/internal/resource"
 	"fairlead.dev/internal/run"
 	"fairlead.dev/internal/secret"
-	"fairlead.dev/internal/server/passthrough"
+	"fairlead.dev/internal/server/clusters"
 	"fairlead.dev/internal/token"
 )
 
@@ -60,7 +59,6 @@ type Server struct {
 	arm       *arm.Handler
 	metrics   *prometheus.Registry
 	http      *http.Server
-	apiServer passthrough.Route // to the clusters that run here, by the names of their API servers
 
 	undo []func() error
 }
@@ -74,6 +72,7 @@ type core struct {
 	registry  *registry.Service
 	pull      *pull.Puller
 	run       *run.Service
+	clusters  *clusters.Clusters
 	explain   *explain.Explainer
 }
 
@@ -82,7 +81,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: log, apiServer: func(string) (netip.AddrPort, bool) { return netip.AddrPort{}, false }}
+	s := &Server{cfg: cfg, log: log}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -226,6 +225,9 @@ func (s *Server) openCompute(ctx context.Context) error {
 		Sealer: s.sealer, Log: s.log, Now: time.Now, LogDir: s.data.file("compute", "logs"),
 		Platform: platform(runtime.GOARCH), SameRegistry: registries.sameRegistry, AccessChanged: s.changes.Changed,
 	})
+	if err := s.openClusters(); err != nil {
+		return err
+	}
 	s.core.explain = explain.New(explain.Deps{
 		Groups: s.core.run, Pull: s.core.pull, Access: s.core.access, Directory: s.core.directory,
 		Registry: s.core.registry, Registries: registries, Origin: s.origin, Platform: platform(runtime.GOARCH), Now: time.Now,
@@ -244,14 +246,14 @@ func (s *Server) openSurfaces() {
 		Access: s.core.access, Directory: s.core.directory, Registries: s.core.registry, Workloads: s.core.run,
 		Explainer: s.core.explain, Sealer: s.sealer, Now: time.Now, Log: s.log,
 	})
-	issuers := clusterIssuers{}
 	front := newFront(s.origin, surfaces{
 		arm: s.arm,
 		login: entra.New(entra.Deps{
 			Directory: s.core.directory, Tokens: s.core.tokens, Origin: s.origin, Tenant: s.stored.Tenant, Now: time.Now, Log: s.log,
-			Issuers: issuers, Foreign: s.foreignIssuers(),
+			Issuers: s.core.clusters, Foreign: s.foreignIssuers(),
 		}),
-		issuers: entra.NewIssuers(s.origin, issuers, s.log),
+		issuers:  entra.NewIssuers(s.origin, s.core.clusters, s.log),
+		clusters: s.core.clusters.Handler(),
 		graph: graph.New(graph.Deps{
 			Bearer: s.bearer(resource.Graph), Access: s.core.access, Directory: s.core.directory, Origin: s.origin, Log: s.log,
 		}),

@@ -74,6 +74,7 @@ func (s *Server) serve(ctx context.Context, version string, out io.Writer) error
 	loop("compute", s.node.Run)
 	loop("changes", s.changes.Run)
 	loop("workloads", s.core.run.Run)
+	loop("clusters", s.core.clusters.Run)
 	loop("resource manager", s.arm.Run)
 	loop("uploads", s.sweep)
 	if s.node.driver != nil {
@@ -124,7 +125,7 @@ func (s *Server) gatewayListener() ([]net.Listener, error) {
 func (s *Server) passThrough(listeners []net.Listener) []net.Listener {
 	out := make([]net.Listener, len(listeners))
 	for i, l := range listeners {
-		out[i] = passthrough.New(l, s.apiServer)
+		out[i] = passthrough.New(l, s.core.clusters.Reach)
 	}
 	return out
 }
