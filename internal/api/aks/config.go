@@ -134,9 +134,6 @@ type Object struct {
 // and our authority as a trust bundle, which is what pods mount. The webhook is asked again when another has changed the
 // pod; without an answer from it no such pod is made, for it would not work.
 func Objects(url string, caPEM []byte) []Object {
-	metadata := func(name string) object {
-		return object{"name": name, "labels": object{"app.kubernetes.io/managed-by": "fairlead"}}
-	}
 	const webhook, registration, certificates = "fairlead-workload-identity", "admissionregistration.k8s.io/v1", "certificates.k8s.io/v1"
 	return []Object{
 		{"/apis/" + certificates + "/clustertrustbundles/" + trustBundle, document(object{
@@ -157,6 +154,10 @@ func Objects(url string, caPEM []byte) []Object {
 			}},
 		})},
 	}
+}
+
+func metadata(name string) object {
+	return object{"name": name, "labels": object{"app.kubernetes.io/managed-by": "fairlead"}}
 }
 
 // document writes a file of Kubernetes' in JSON, which it takes for YAML.

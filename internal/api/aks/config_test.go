@@ -31,7 +31,16 @@ func TestFiles(t *testing.T) {
 		objects[1].Path != "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/fairlead-workload-identity" {
 		t.Errorf("the objects' paths: %s, %s", objects[0].Path, objects[1].Path)
 	}
+	tokens := aks.CredentialObjects()
+	if tokens[0].Path != "/apis/rbac.authorization.k8s.io/v1/clusterroles/fairlead-registry-tokens" ||
+		tokens[1].Path != "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/fairlead-registry-tokens" {
+		t.Errorf("the objects' paths: %s, %s", tokens[0].Path, tokens[1].Path)
+	}
 	for name, got := range map[string][]byte{
+		"credential-providers.json": aks.CredentialProviders("fairlead", []string{"credential-provider", "--config", "/etc/fairlead/credentials.json"},
+			[]string{"*.azurecr.io", "*.azurecr.fairlead.internal:8443"}, []string{"kubernetes.azure.com/acr-client-id"}),
+		"token-role.json":           tokens[0].Body,
+		"token-role-binding.json":   tokens[1].Body,
 		"admission.json":            aks.AdmissionConfiguration("/etc/kubernetes/fairlead-admission.kubeconfig"),
 		"admission-kubeconfig.json": aks.AdmissionKubeconfig("https://clusters.fairlead.internal:8443", "to<ken>"),
 		"trust-bundle.json":         objects[0].Body,

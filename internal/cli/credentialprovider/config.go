@@ -1,7 +1,6 @@
 package credentialprovider
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/google/uuid"
 	"sigs.k8s.io/yaml"
+
+	"fairlead.dev/client"
 )
 
 // Defaults of the configuration.
@@ -29,49 +30,7 @@ const maxTimeout = 50 * time.Second
 const maxConfig = 1 << 20
 
 // Config is the configuration file, in JSON or YAML.
-type Config struct {
-	// Registries are the hosts for which there is an answer; the first that fits counts.
-	Registries []Registry `json:"registries"`
-	// CAFile is the authority to trust besides the system's, in PEM. A relative path starts at the file's directory.
-	CAFile string `json:"caFile,omitempty"`
-	// Address, "host:port", is where login servers and the authority are reached whose names do not resolve on the node.
-	Address string `json:"address,omitempty"`
-	// MetadataEndpoint is where the node gets tokens of its identities.
-	MetadataEndpoint string `json:"metadataEndpoint,omitempty"`
-	// ClientID names one of the node's identities; needed where it has several.
-	ClientID string `json:"clientId,omitempty"`
-	// TenantID and Authority are for pods that pull with an identity of their own.
-	TenantID  string `json:"tenantId,omitempty"`
-	Authority string `json:"authority,omitempty"`
-	// Timeout bounds everything.
-	Timeout Duration `json:"timeout,omitzero"`
-	// CacheDuration is for how long the kubelet keeps a login, at most half of its life.
-	CacheDuration Duration `json:"cacheDuration,omitzero"`
-	// StateDir is where the last error of each registry is left, for whoever asks why.
-	StateDir string `json:"stateDir,omitempty"`
-}
-
-// Registry is one pattern of hosts.
-type Registry struct {
-	// Host is a host as it stands in images, with its port; its first label may hold one "*".
-	Host string `json:"host"`
-	// LoginServer is where such a registry is, when not at Host itself; a "*" in it is what stood for that of Host.
-	LoginServer string `json:"loginServer,omitempty"`
-}
-
-// Duration is a time.Duration that is written "10s".
-type Duration time.Duration
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (d *Duration) UnmarshalJSON(text []byte) error {
-	var s string
-	if err := json.Unmarshal(text, &s); err != nil {
-		return fmt.Errorf("a duration is written as a text such as \"10s\", not %.40s", text)
-	}
-	parsed, err := time.ParseDuration(s)
-	*d = Duration(parsed)
-	return err
-}
+type Config client.ProviderConfig
 
 // ReadConfig reads and checks a configuration file.
 func ReadConfig(path string) (Config, error) {
@@ -108,10 +67,10 @@ func ParseConfig(text []byte) (Config, error) {
 		c.MetadataEndpoint = defaultMetadata
 	}
 	if c.Timeout == 0 {
-		c.Timeout = Duration(defaultTimeout)
+		c.Timeout = client.Duration(defaultTimeout)
 	}
 	if c.CacheDuration == 0 {
-		c.CacheDuration = Duration(defaultCache)
+		c.CacheDuration = client.Duration(defaultCache)
 	}
 	return c, c.validate()
 }
@@ -125,7 +84,7 @@ func (c Config) validate() error {
 		fault("registries", "name at least one, such as {host: \"*.azurecr.io\"}")
 	}
 	for i, r := range c.Registries {
-		if field, err := r.check(); err != nil {
+		if field, err := checkRegistry(r); err != nil {
 			fault(fmt.Sprintf("registries[%d].%s", i, field), "%w", err)
 		}
 	}
@@ -154,8 +113,8 @@ func (c Config) validate() error {
 	return errors.Join(faults...)
 }
 
-// check gives the field that is wrong.
-func (r Registry) check() (string, error) {
+// checkRegistry gives the field that is wrong.
+func checkRegistry(r client.ProviderRegistry) (string, error) {
 	if r.Host == "" {
 		return "host", errors.New("it is missing")
 	}

@@ -2,6 +2,7 @@ package credentialprovider_test
 
 import (
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"fairlead.dev/client"
 	"fairlead.dev/internal/api/apitest"
 	"fairlead.dev/internal/cli/credentialprovider"
 )
@@ -59,7 +61,7 @@ func TestPage(t *testing.T) {
 	if kubelet.Kind != "CredentialProviderConfig" || p.APIVersion != "credentialprovider.kubelet.k8s.io/v1" || !slices.Equal(p.MatchImages, hosts) {
 		t.Errorf("the kubelet's file is %+v", kubelet)
 	}
-	if p.TokenAttributes.CacheType != "ServiceAccount" || p.TokenAttributes.Require == nil {
+	if p.TokenAttributes.CacheType != "ServiceAccount" || p.TokenAttributes.Require == nil || !slices.Equal(p.TokenAttributes.Optional, client.ProviderAnnotations()) {
 		t.Errorf("tokenAttributes are %+v", p.TokenAttributes)
 	}
 	var role struct {
@@ -87,15 +89,11 @@ func TestPage(t *testing.T) {
 func TestPageKnowsEveryField(t *testing.T) {
 	text, err := os.ReadFile(page)
 	apitest.Must(t, err)
-	source, err := os.ReadFile("config.go")
-	apitest.Must(t, err)
-	fields := regexp.MustCompile("`json:\"(\\w+)").FindAllStringSubmatch(string(source), -1)
-	if len(fields) < 10 {
-		t.Fatalf("only %d fields found", len(fields))
-	}
+	fields := append(reflect.VisibleFields(reflect.TypeFor[client.ProviderConfig]()), reflect.VisibleFields(reflect.TypeFor[client.ProviderRegistry]())...)
 	for _, f := range fields {
-		if !regexp.MustCompile(`(?m)^\|.*`+f[1]+"`").Match(text) && f[1] != "registries" {
-			t.Errorf("the page says nothing of %s", f[1])
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" || name != "registries" && !regexp.MustCompile(`(?m)^\|.*`+name+"`").Match(text) {
+			t.Errorf("the page says nothing of %s, in JSON %q", f.Name, name)
 		}
 	}
 }

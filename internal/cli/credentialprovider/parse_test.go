@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"fairlead.dev/client"
 	"fairlead.dev/internal/cli/credentialprovider"
 )
 
@@ -48,7 +49,7 @@ func TestStateFile(t *testing.T) {
 		{"Acme.azurecr.io", "", "acme.azurecr.io.json"},
 		{"acme.azurecr.fairlead.internal:8443", "shop/web", "acme.azurecr.fairlead.internal_8443@shop.web.json"},
 	} {
-		if got := credentialprovider.StateFile(c[0], c[1]); got != c[2] {
+		if got := client.ProviderFailureFile(c[0], c[1]); got != c[2] {
 			t.Errorf("%v: %s", c, got)
 		}
 	}

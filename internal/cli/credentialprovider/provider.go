@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,17 +26,15 @@ const audience = "https://containerregistry.azure.net"
 // tokenUser is the user name that stands for a refresh token as the password.
 const tokenUser = "00000000-0000-0000-0000-000000000000"
 
-// Annotations of a service account that name its managed identity: those of AKS's own provider, then those of workload
-// identity.
-//
-// Source: https://github.com/kubernetes-sigs/cloud-provider-azure/blob/master/pkg/credentialprovider/consts.go
-func clientAnnotations() []string {
-	return []string{"kubernetes.azure.com/acr-client-id", "azure.workload.identity/client-id"}
+// annotations gives those of a service account that name its managed identity, by what their names end with, in the order
+// in which they count.
+func annotations(end string) []string {
+	return slices.DeleteFunc(client.ProviderAnnotations(), func(name string) bool { return !strings.HasSuffix(name, end) })
 }
 
-func tenantAnnotations() []string {
-	return []string{"kubernetes.azure.com/acr-tenant-id", "azure.workload.identity/tenant-id"}
-}
+func clientAnnotations() []string { return annotations("client-id") }
+
+func tenantAnnotations() []string { return annotations("tenant-id") }
 
 // Provider answers requests.
 type Provider struct {

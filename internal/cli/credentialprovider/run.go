@@ -9,9 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"time"
 
+	"fairlead.dev/client"
 	"fairlead.dev/internal/cli/exit"
 	"fairlead.dev/internal/cli/whole"
 )
@@ -56,20 +56,6 @@ func Run(ctx context.Context, o Options) error {
 	return json.NewEncoder(o.Out).Encode(response)
 }
 
-// LastError is what is left of a request that failed: a file in the configuration's stateDir, until one like it succeeds.
-// It holds no secret.
-type LastError struct {
-	Image          string    `json:"image"`
-	Time           time.Time `json:"time"`
-	Step           Step      `json:"step"`
-	URL            string    `json:"url,omitempty"`
-	Status         int       `json:"status,omitempty"`
-	Message        string    `json:"message"`
-	Hint           string    `json:"hint,omitempty"`
-	ClientID       string    `json:"clientId,omitempty"`
-	ServiceAccount string    `json:"serviceAccount,omitempty"` // "namespace/name"; "" for the node's identity
-}
-
 // note leaves the failure of a request, or takes away that of an earlier one like it.
 func note(c Config, req Request, err error, now time.Time) error {
 	host, ok := hostOf(req.Image)
@@ -83,7 +69,7 @@ func note(c Config, req Request, err error, now time.Time) error {
 	if readSubject(req, c).assertion != "" {
 		account = serviceAccount(req)
 	}
-	path := filepath.Join(c.StateDir, StateFile(host, account))
+	path := filepath.Join(c.StateDir, client.ProviderFailureFile(host, account))
 	f, failed := errors.AsType[*Failure](err)
 	if !failed {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -91,20 +77,10 @@ func note(c Config, req Request, err error, now time.Time) error {
 		}
 		return nil
 	}
-	return write(path, LastError{
-		Image: req.Image, Time: now.UTC().Truncate(time.Second), Step: f.Step, URL: f.URL, Status: f.Status,
+	return write(path, client.ProviderFailure{
+		Image: req.Image, Time: now.UTC().Truncate(time.Second), Step: string(f.Step), URL: f.URL, Status: f.Status,
 		Message: f.Message, Hint: f.Advice, ClientID: f.ClientID, ServiceAccount: account,
 	})
-}
-
-// StateFile gives the name of the file in stateDir with the last error of a registry host: "<host>.json" for the node's
-// identity, "<host>@<namespace>.<name>.json" for a service account "namespace/name". The colon before a port is a "_".
-func StateFile(host, serviceAccount string) string {
-	name := strings.ReplaceAll(strings.ToLower(host), ":", "_")
-	if serviceAccount != "" {
-		name += "@" + strings.ReplaceAll(serviceAccount, "/", ".")
-	}
-	return name + ".json"
 }
 
 var accountShape = regexp.MustCompile(`^system:serviceaccount:([a-z0-9-]{1,63}):([a-z0-9][a-z0-9.-]{0,252})$`)
@@ -119,7 +95,7 @@ func serviceAccount(req Request) string {
 }
 
 // write leaves the error of a request, in a directory that is made for it.
-func write(path string, e LastError) error {
+func write(path string, e client.ProviderFailure) error {
 	text, err := json.MarshalIndent(e, "", "  ")
 	if err != nil {
 		return err
