@@ -57,6 +57,9 @@ type Plan struct {
 	Authentication, Authorization, Admission []byte
 	// Files are further files, by their names, that those configurations refer to in the cluster's directory.
 	Files map[string][]byte
+	// CredentialProviders is the kubelets' configuration of programs that they ask for credentials before a pull
+	// (kubelet.config.k8s.io/v1 CredentialProviderConfig), as JSON; empty for none. Each of them is Fairlead's own.
+	CredentialProviders []byte
 	// VerifyPull is the kubelet's imagePullCredentialsVerificationPolicy (KEP-2535).
 	VerifyPull string
 	// PodsReachMetadata lets pods use the nodes' own identity.

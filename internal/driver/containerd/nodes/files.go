@@ -37,7 +37,7 @@ func (n *node) writeFiles() error {
 		}
 		files[n.dir("trust", "fairlead.pem")] = authority
 	}
-	if err := n.linkShim(); err != nil {
+	if err := errors.Join(n.linkShim(), n.writeCredentials()); err != nil {
 		return err
 	}
 	for path, text := range files {
@@ -61,14 +61,7 @@ func (n *node) linkShim() error {
 	if err != nil {
 		return err
 	}
-	link := n.dir("bin", "containerd-shim-runc-v2")
-	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
-		return err
-	}
-	if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return os.Symlink(own, link)
+	return link(n.dir("bin", "containerd-shim-runc-v2"), own)
 }
 
 // shared is where the cluster keeps what belongs to no node.
@@ -114,6 +107,9 @@ func (n *node) kube(program string, server netip.AddrPort) process.Program {
 		"name": n.name(), "address": n.state.Address, "podCIDR": n.podCIDR(), "dir": n.dir("kube"), "socket": n.daemon().Socket(),
 		"cgroupRoot": n.cgroup(), "labels": n.plan.Nodes[n.index].Labels, "providerID": n.plan.Nodes[n.index].ProviderID,
 		"verifyPull": n.plan.VerifyPull,
+	}
+	if c := n.credentials(); c != nil {
+		self["credentialProviders"] = c
 	}
 	file := object{
 		"cluster": n.plan.Name, "dir": filepath.Join(n.cfg.Dir, n.plan.Key), "podCIDR": n.plan.PodCIDR, "serviceCIDR": n.plan.ServiceCIDR,
