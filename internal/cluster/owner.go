@@ -199,7 +199,7 @@ func (o *owner) start(ctx context.Context, rec record) error {
 	if err != nil {
 		return err
 	}
-	if err := o.svc.cfg.Complete(rec.Cluster, token, &plan); err != nil {
+	if err := o.svc.cfg.Complete(ctx, rec.Cluster, token, &plan); err != nil {
 		return err
 	}
 	running, err := o.svc.cfg.Machine.Start(ctx, plan, o.tell)

@@ -27,7 +27,7 @@ type Config struct {
 	Now     func() time.Time // nil is time.Now
 	// Complete adds to a plan what Fairlead's other parts have to say: who is let in, whose tokens are whose. token is what
 	// the cluster's API server shows when it asks Fairlead. nil adds nothing.
-	Complete func(c Cluster, token secret.Text, p *Plan) error
+	Complete func(ctx context.Context, c Cluster, token secret.Text, p *Plan) error
 	// Settle makes within a cluster that has just come up what Fairlead puts there. It is repeated at each start. nil makes
 	// nothing.
 	Settle func(ctx context.Context, c Cluster, a Access) error
@@ -39,7 +39,7 @@ func (c Config) withDefaults() Config {
 		c.Now = time.Now
 	}
 	if c.Complete == nil {
-		c.Complete = func(Cluster, secret.Text, *Plan) error { return nil }
+		c.Complete = func(context.Context, Cluster, secret.Text, *Plan) error { return nil }
 	}
 	if c.Settle == nil {
 		c.Settle = func(context.Context, Cluster, Access) error { return nil }

@@ -93,7 +93,7 @@ func TestLifeOfACluster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		settled := 0
 		b := open(t, &memory{}, func(c *cluster.Config) {
-			c.Complete = func(_ cluster.Cluster, token secret.Text, p *cluster.Plan) error {
+			c.Complete = func(_ context.Context, _ cluster.Cluster, token secret.Text, p *cluster.Plan) error {
 				p.Issuer = "https://issuer.example/" + token.Reveal()
 				return nil
 			}

@@ -73,12 +73,13 @@ func request(ctx context.Context, a cluster.Access, path string, body []byte, ou
 
 var errNoSuchObject = fault.New(fault.NotFound, "NotFound", "the cluster has no such object")
 
-// settle puts into a cluster what workload identity needs there.
+// settle puts into a cluster what pulls and workload identity need there.
 func (c *Clusters) settle(ctx context.Context, wanted cluster.Cluster, a cluster.Access) error {
-	if !wanted.WorkloadIdentity {
-		return nil
+	objects := aks.CredentialObjects()
+	if wanted.WorkloadIdentity {
+		objects = append(objects, aks.Objects(c.deps.Inside.URL(resource.Clusters)+admitPath, c.deps.Authority)...)
 	}
-	for _, object := range aks.Objects(c.deps.Inside.URL(resource.Clusters)+admitPath, c.deps.Authority) {
+	for _, object := range objects {
 		if err := request(ctx, a, object.Path, object.Body, nil); err != nil {
 			return err
 		}
