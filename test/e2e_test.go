@@ -52,30 +52,30 @@ func run(m *testing.M) int {
 
 func TestScripts(t *testing.T) {
 	needRoot(t)
-	testscript.Run(t, testscript.Params{
-		Dir:                 "script",
-		Setup:               setup,
-		RequireExplicitExec: true,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"up":         cmdUp,
-			"stop":       cmdStop,
-			"kill9":      cmdKill,
-			"fairlead":   cmdFairlead,
-			"eventually": cmdEventually,
-			"fix":        cmdFix,
-			"image":      cmdImage,
-			"ready":      cmdReady,
-			"field":      cmdField,
-			"nosecrets":  cmdNoSecrets,
-			"foreign":    cmdForeign,
-			"leftovers":  cmdLeftovers,
-			"nothing":    cmdNothing,
-			"crane":      cmdCrane,
-			"containerd": cmdContainerd,
-			"assertion":  cmdAssertion,
-			"workload":   cmdWorkload,
-		},
-	})
+	testscript.Run(t, testscript.Params{Dir: "script", Setup: setup, RequireExplicitExec: true, Cmds: commands()})
+}
+
+// commands gives what scripts may say besides testscript's own words.
+func commands() map[string]func(*testscript.TestScript, bool, []string) {
+	return map[string]func(*testscript.TestScript, bool, []string){
+		"up":         cmdUp,
+		"stop":       cmdStop,
+		"kill9":      cmdKill,
+		"fairlead":   cmdFairlead,
+		"eventually": cmdEventually,
+		"fix":        cmdFix,
+		"image":      cmdImage,
+		"ready":      cmdReady,
+		"field":      cmdField,
+		"nosecrets":  cmdNoSecrets,
+		"foreign":    cmdForeign,
+		"leftovers":  cmdLeftovers,
+		"nothing":    cmdNothing,
+		"crane":      cmdCrane,
+		"containerd": cmdContainerd,
+		"assertion":  cmdAssertion,
+		"workload":   cmdWorkload,
+	}
 }
 
 // needRoot skips where containers cannot run; CI must not skip.

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -169,19 +170,21 @@ func (a *authority) pool() *x509.CertPool {
 	return pool
 }
 
-// certificate gives the leaf for the name that a client asks for (SNI), made on demand; a client that names none gets
-// one for the address it reached.
-func (a *authority) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	name := strings.TrimSuffix(strings.ToLower(hello.ServerName), ".")
+// certificate gives the leaf for the name that a client asks for (SNI); a client that names none gets one for the address
+// it reached.
+func (a *authority) certificate(name string, hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if name == "" {
 		host, _, err := net.SplitHostPort(hello.Conn.LocalAddr().String())
 		if err != nil {
 			return nil, err
 		}
 		name = host
-	} else if !a.permits(name) {
-		return nil, fmt.Errorf("no certificate for %q: it is under none of %s", name, strings.Join(a.cert.PermittedDNSDomains, ", "))
 	}
+	return a.leaf(name)
+}
+
+// leaf gives the leaf for a name, made on demand.
+func (a *authority) leaf(name string) (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if leaf, ok := a.leaves[name]; ok && a.now().Before(leaf.Leaf.NotAfter.Add(-leafLife/3)) {
@@ -227,7 +230,25 @@ func (a *authority) issue(name string) (*tls.Certificate, error) {
 	return &tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-// tlsConfig gives the listener's configuration.
-func (a *authority) tlsConfig() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.certificate, NextProtos: []string{"h2", "http/1.1"}}
+// foreign gives the certificate that somebody else has for a host; served tells whether the host is served here at all.
+type foreign func(ctx context.Context, host string) (certificate *tls.Certificate, served, ok bool)
+
+// tlsConfig gives the listener's configuration. For a host outside our domains that is served here, and for which there is
+// no certificate, there is one of ours: whoever verifies it is told that we may not vouch for that name.
+func (a *authority) tlsConfig(others foreign) *tls.Config {
+	certificate := func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		name := strings.TrimSuffix(strings.ToLower(hello.ServerName), ".")
+		if name == "" || a.permits(name) {
+			return a.certificate(name, hello)
+		}
+		found, served, ok := others(hello.Context(), name)
+		switch {
+		case ok:
+			return found, nil
+		case served:
+			return a.leaf(name)
+		}
+		return nil, fmt.Errorf("no certificate for %q: it is under none of %s", name, strings.Join(a.cert.PermittedDNSDomains, ", "))
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate, NextProtos: []string{"h2", "http/1.1"}}
 }

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
@@ -30,7 +31,7 @@ func testAuthority(t *testing.T, domains ...string) *authority {
 
 func TestLeavesAreMadeForOurNamesOnly(t *testing.T) {
 	a := testAuthority(t, "one.test", "two.test")
-	l, err := tls.Listen("tcp", "127.0.0.1:0", a.tlsConfig())
+	l, err := tls.Listen("tcp", "127.0.0.1:0", a.tlsConfig(nothingElse))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +49,42 @@ func TestLeavesAreMadeForOurNamesOnly(t *testing.T) {
 		if err == nil {
 			_ = conn.Close()
 		}
+	}
+}
+
+// TestHostsOfOthers serves hosts that are not under our domains: with the certificate that somebody has for them, else with
+// one of ours, which nobody may believe.
+func TestHostsOfOthers(t *testing.T) {
+	a, theirs := testAuthority(t, "one.test"), testAuthority(t, "shop.example")
+	config := a.tlsConfig(func(_ context.Context, host string) (*tls.Certificate, bool, bool) {
+		switch host {
+		case "a.shop.example":
+			leaf, err := theirs.leaf(host)
+			return leaf, true, err == nil
+		case "b.shop.example":
+			return nil, true, false
+		}
+		return nil, false, false
+	})
+	served := func(name string) (*x509.Certificate, error) {
+		c, err := config.GetCertificate(&tls.ClientHelloInfo{ServerName: name})
+		if err != nil {
+			return nil, err
+		}
+		return c.Leaf, c.Leaf.VerifyHostname(name)
+	}
+	for name, by := range map[string]*authority{"a.SHOP.example": theirs, "b.shop.example": a, "c.shop.example": nil} {
+		leaf, err := served(name)
+		if (err == nil) != (by != nil) || by != nil && leaf.CheckSignatureFrom(by.cert) != nil {
+			t.Errorf("%s: %v, signed by %v", name, err, leaf.Issuer)
+		}
+	}
+	leaf, err := served("b.shop.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: a.pool()}); err == nil {
+		t.Error("who trusts our authority believes it about somebody else's name")
 	}
 }
 
@@ -126,3 +163,6 @@ func TestAuthorityIsMadeAgainForAnotherDomain(t *testing.T) {
 		t.Error("the authority did not change though it does not cover the new domain")
 	}
 }
+
+// nothingElse is served besides.
+func nothingElse(context.Context, string) (*tls.Certificate, bool, bool) { return nil, false, false }

@@ -24,6 +24,7 @@ import (
 // surfaces are the handlers that the front routes to.
 type surfaces struct {
 	arm, login, issuers, clusters, graph, registry, site http.Handler
+	ingress                                              func(host string) (http.Handler, bool)
 }
 
 // front routes each request by the host name it was sent to. Only the registry, ARM, login, issuers, clusters and graph names
@@ -34,6 +35,9 @@ type front struct {
 	registry http.Handler
 	site     http.Handler
 	own      http.Handler
+	// ingress gives what serves a host that is none of ours.
+	ingress func(host string) (http.Handler, bool)
+	wrap    func(name string, h http.Handler) http.Handler
 }
 
 func newFront(origin resource.Origin, s surfaces, telemetry *api.Telemetry, metrics prometheus.Gatherer, ready func(context.Context) error) *front {
@@ -53,6 +57,7 @@ func newFront(origin resource.Origin, s surfaces, telemetry *api.Telemetry, metr
 		registry: mount("registry", s.registry),
 		site:     telemetry.Wrap("site", s.site), // how long a body may take is the web app's own business
 		own:      mount("own", ownPaths(http.HandlerFunc(noSuchHost), metrics, ready)),
+		ingress:  s.ingress, wrap: telemetry.Wrap,
 	}
 }
 
@@ -71,7 +76,19 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.site.ServeHTTP(w, r)
 		return
 	}
+	if h, ok := f.ingress(hostOnly(r.Host)); ok {
+		f.wrap("ingress", h).ServeHTTP(w, r)
+		return
+	}
 	f.own.ServeHTTP(w, r)
+}
+
+// hostOnly gives a host without its port.
+func hostOnly(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name
+	}
+	return host
 }
 
 func noSuchHost(w http.ResponseWriter, r *http.Request) {

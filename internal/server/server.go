@@ -258,10 +258,11 @@ func (s *Server) openSurfaces() {
 			Bearer: s.bearer(resource.Graph), Access: s.core.access, Directory: s.core.directory, Origin: s.origin, Log: s.log,
 		}),
 		registry: s.registrySurface(),
+		ingress:  s.core.clusters.Ingress,
 		site:     appservice.New(appservice.Deps{Run: s.core.run, Find: s.siteOf, Log: s.log}),
 	}, telemetry, s.metrics, s.db.Ping)
 	s.http = &http.Server{
-		Handler: front, TLSConfig: s.authority.tlsConfig(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: front, TLSConfig: s.authority.tlsConfig(s.core.clusters.Certificate), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }
