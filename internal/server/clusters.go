@@ -24,7 +24,6 @@ func (s *Server) openClusters() error {
 	s.core.clusters = clusters.New(clusters.Deps{
 		Origin: s.origin, Inside: forContainers(s.origin), Tenant: s.stored.Tenant, Authority: authority, Store: sql.NewClusters(s.db, s.stored.Tenant),
 		Sealer: s.sealer, Directory: s.core.directory, Roles: s.core.access, Tokens: s.core.tokens, Log: s.log,
-		Credentials: s.addCredentials,
 		Machine: func(metadata func(key string) http.Handler) clusters.Machine {
 			if s.node.driver == nil {
 				return noClusters{}

@@ -5,17 +5,12 @@ package server
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"time"
 
-	"fairlead.dev/client"
-	"fairlead.dev/internal/api/aks"
-	"fairlead.dev/internal/cluster"
 	"fairlead.dev/internal/content"
 	"fairlead.dev/internal/driver/containerd/hosts"
 	"fairlead.dev/internal/identity"
@@ -170,55 +165,6 @@ func (s *Server) writeHosts(ctx context.Context) error {
 
 // hostsDir is where clusters' nodes look up registries.
 func (s *Server) hostsDir() string { return s.data.file("compute", "registries") }
-
-// addCredentials adds to a cluster's plan how its kubelets get credentials for our registries without secrets: by the
-// program that we are ourselves, whose configuration goes into dir, where the cluster's own files are. Failures are left
-// beside it, for all nodes in one place, because they have one identity.
-func (s *Server) addCredentials(ctx context.Context, c cluster.Cluster, dir string, p *cluster.Plan) error {
-	config := credentialConfig(s.origin, s.stored.Tenant, AuthorityFile(s.data.path))
-	if !c.Kubelet.IsZero() {
-		kubelet, err := s.core.directory.Managed(ctx, c.Kubelet)
-		if err != nil && !errors.Is(err, identity.ErrPrincipalUnknown) { // one that is gone is for the pull to find out
-			return err
-		}
-		config.ClientID = kubelet.ClientID
-	}
-	text, err := json.MarshalIndent(config, "", "  ")
-	if err != nil {
-		return err
-	}
-	var names []string
-	for _, r := range config.Registries {
-		names = append(names, r.Host)
-	}
-	const file = "credentials.json"
-	args := []string{"credential-provider", "--config", filepath.Join(dir, file)}
-	p.CredentialProviders = aks.CredentialProviders("fairlead", args, names, client.ProviderAnnotations())
-	if p.Files == nil {
-		p.Files = map[string][]byte{}
-	}
-	p.Files[file] = text
-	return nil
-}
-
-// credentialFailures is the directory, below that with a cluster's own files, in which failures of the credential provider
-// are left (client.ProviderFailure).
-const credentialFailures = "credential-failures"
-
-// credentialConfig gives the configuration of the credential provider on clusters' nodes, but for whose identity it is.
-func credentialConfig(o resource.Origin, tenant, authority string) client.ProviderConfig {
-	inside := forContainers(o)
-	servers := []client.ProviderRegistry{{Host: "*" + azureRegistries}}
-	for _, domain := range o.Domains {
-		servers = append(servers, client.ProviderRegistry{Host: o.Under("any." + domain).LoginServer("*")})
-	}
-	for i := range servers {
-		servers[i].LoginServer = inside.LoginServer("*")
-	}
-	return client.ProviderConfig{
-		Registries: servers, CAFile: authority, TenantID: tenant, Authority: inside.URL(resource.Login), StateDir: credentialFailures,
-	}
-}
 
 // nodeIdentities gives a workload's own managed identity its token, as the instance metadata service does in Azure.
 type nodeIdentities struct {

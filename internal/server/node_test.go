@@ -3,18 +3,14 @@
 package server
 
 import (
-	"encoding/json"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
-	"fairlead.dev/client"
-	"fairlead.dev/internal/cluster"
 	"fairlead.dev/internal/registry"
 	"fairlead.dev/internal/resource"
 )
@@ -84,39 +80,6 @@ func TestAzureHasNoAddress(t *testing.T) {
 	} {
 		if address, ok := lookup(name); ok != want.ok || (ok && address != want.address) {
 			t.Errorf("%s is %v, %v", name, address, ok)
-		}
-	}
-}
-
-// TestCredentialsOfAPlan adds them for an identity, for none, and for one that is gone.
-func TestCredentialsOfAPlan(t *testing.T) {
-	s := serverIn(t, t.TempDir(), Config{Domains: []string{"fairlead.localhost", "fairlead.internal"}})
-	defer s.Close()
-	id := resource.GroupID(s.stored.Subscription, "g").Provider("Microsoft.ManagedIdentity/userAssignedIdentities", "kubelet")
-	sp, err := s.core.directory.EnsureManaged(t.Context(), id, false, "kubelet")
-	must(t, err)
-	port := strconv.Itoa(s.origin.Port)
-	for kubelet, clientID := range map[resource.ID]string{id: sp.ClientID, {}: "", id.Parent().Provider("Microsoft.ManagedIdentity/userAssignedIdentities", "gone"): ""} {
-		var p cluster.Plan
-		must(t, s.addCredentials(t.Context(), cluster.Cluster{Kubelet: kubelet}, "/data/clusters/1", &p))
-		var got client.ProviderConfig
-		must(t, json.Unmarshal(p.Files["credentials.json"], &got))
-		server := "*.azurecr.fairlead.internal:" + port
-		if diff := cmp.Diff(client.ProviderConfig{
-			Registries: []client.ProviderRegistry{
-				{Host: "*.azurecr.io", LoginServer: server}, {Host: "*.azurecr.fairlead.localhost:" + port, LoginServer: server}, {Host: server, LoginServer: server},
-			},
-			CAFile: AuthorityFile(s.data.path), TenantID: s.stored.Tenant, Authority: "https://login.fairlead.internal:" + port,
-			ClientID: clientID, StateDir: credentialFailures,
-		}, got); diff != "" {
-			t.Errorf("%v (-want +got):\n%s", kubelet, diff)
-		}
-		var kubeletFile struct {
-			Providers []struct{ Args, MatchImages []string }
-		}
-		must(t, json.Unmarshal(p.CredentialProviders, &kubeletFile))
-		if p := kubeletFile.Providers; len(p) != 1 || p[0].Args[2] != "/data/clusters/1/credentials.json" || len(p[0].MatchImages) != 3 {
-			t.Errorf("the kubelet's file is %+v", p)
 		}
 	}
 }

@@ -36,8 +36,6 @@ type Deps struct {
 	Roles     *access.Engine
 	Tokens    *token.Service
 	Log       *slog.Logger
-	// Credentials adds to a plan how kubelets get credentials for our registries; what that refers to goes into dir.
-	Credentials func(ctx context.Context, c cluster.Cluster, dir string, p *cluster.Plan) error
 	// Machine makes the machine that clusters run on, whose nodes get instance metadata of the cluster with a key from
 	// metadata.
 	Machine func(metadata func(key string) http.Handler) Machine
@@ -79,8 +77,8 @@ const (
 	admitPath     = "/admit"
 )
 
-// complete adds to a plan what the API server has to know of Fairlead.
-func (c *Clusters) complete(ctx context.Context, wanted cluster.Cluster, token secret.Text, p *cluster.Plan) error {
+// complete adds to a plan what the API server and the kubelets have to know of Fairlead.
+func (c *Clusters) complete(_ context.Context, wanted cluster.Cluster, token secret.Text, p *cluster.Plan) error {
 	file := func(name string) string { return filepath.Join(c.machine.Dir(p.Key), name) }
 	url := c.deps.Inside.URL(resource.Clusters)
 	p.Issuer = c.Issuer(wanted)
@@ -94,7 +92,7 @@ func (c *Clusters) complete(ctx context.Context, wanted cluster.Cluster, token s
 		p.Admission = aks.AdmissionConfiguration(file(admissionFile))
 		p.Files[admissionFile] = aks.AdmissionKubeconfig(url, token.Reveal())
 	}
-	return c.deps.Credentials(ctx, wanted, c.machine.Dir(p.Key), p)
+	return c.addCredentials(p)
 }
 
 // Issuer gives the issuer of a cluster's service accounts' tokens.
