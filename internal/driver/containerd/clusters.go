@@ -15,8 +15,6 @@ type ClusterConfig struct {
 	Authority  string // file of the certificate authority that nodes trust besides the system's
 	Registries string // directory of hosts.toml files by registry (package hosts)
 	Metadata   func(key string) http.Handler
-	// CredentialProgram is what kubelets run to ask for credentials, whatever they call it; "" is our own program.
-	CredentialProgram string
 }
 
 // Clusters gives the machine of managed clusters, whose nodes are on this node's network.
@@ -25,6 +23,6 @@ func (d *Driver) Clusters(cfg ClusterConfig) *nodes.Nodes {
 		Dir: d.names.clusters, Run: d.names.nodes, Kept: filepath.Dir(d.names.root),
 		Program: cfg.Program, Authority: cfg.Authority, Registries: cfg.Registries, Metadata: cfg.Metadata,
 		Network: d.network, Cgroups: d.cgroups, Cgroup: d.names.cgroup + "/nodes", OCIRuntime: string(d.runtime),
-		CredentialProgram: cfg.CredentialProgram, CNIPrograms: d.cfg.CNIPrograms, Log: d.log,
+		CNIPrograms: d.cfg.CNIPrograms, Log: d.log,
 	})
 }

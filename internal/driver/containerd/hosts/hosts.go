@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"fairlead.dev/internal/driver/containerd/whole"
 )
 
 // Host says where the registry of a host name is.
@@ -22,8 +24,6 @@ func (h Host) file() []byte {
 	return fmt.Appendf(nil, "server = %q\ncapabilities = [\"pull\", \"resolve\"]\nca = %q\n", h.Server, h.Authority)
 }
 
-const fileName = "hosts.toml"
-
 // Write makes dir hold these hosts and no others. Pulls may go on meanwhile: each finds a file whole or not at all.
 func Write(dir string, all []Host) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -33,7 +33,7 @@ func Write(dir string, all []Host) error {
 	var errs []error
 	for _, h := range all {
 		wanted[h.Name] = true
-		errs = append(errs, replace(filepath.Join(dir, h.Name), h.file()))
+		errs = append(errs, whole.Write(filepath.Join(dir, h.Name, "hosts.toml"), h.file(), 0o644, 0o755))
 	}
 	there, err := os.ReadDir(dir)
 	errs = append(errs, err)
@@ -43,20 +43,4 @@ func Write(dir string, all []Host) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// replace writes a host's file, unless it is there already.
-func replace(dir string, text []byte) error {
-	path := filepath.Join(dir, fileName)
-	if old, err := os.ReadFile(path); err == nil && string(old) == string(text) {
-		return nil
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	half := path + ".new"
-	if err := os.WriteFile(half, text, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(half, path)
 }

@@ -3,7 +3,6 @@
 package nodes
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -11,6 +10,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"fairlead.dev/internal/driver/containerd/whole"
 )
 
 // credentialsFile is what the kubelet reads of the programs that it asks for credentials. It reads it when it starts, so
@@ -50,14 +51,11 @@ func (n *node) writeCredentials() error {
 		return err
 	}
 	for _, p := range config.Providers {
-		if err := link(filepath.Join(n.credentialPrograms(), p.Name), cmp.Or(n.cfg.CredentialProgram, own)); err != nil {
+		if err := link(filepath.Join(n.credentialPrograms(), p.Name), own); err != nil {
 			return err
 		}
 	}
-	if err := os.MkdirAll(filepath.Dir(n.credentialsFile()), 0o700); err != nil {
-		return err
-	}
-	return os.WriteFile(n.credentialsFile(), n.plan.CredentialProviders, 0o600)
+	return whole.Write(n.credentialsFile(), n.plan.CredentialProviders, 0o600, 0o700)
 }
 
 // link makes path lead to a program.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fairlead.dev/internal/driver/containerd/process"
+	"fairlead.dev/internal/driver/containerd/whole"
 )
 
 const (
@@ -44,10 +45,8 @@ func (n *node) writeFiles() error {
 		if len(text) == 0 {
 			continue // the plan has none
 		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return err
-		}
-		if err := os.WriteFile(path, text, 0o600); err != nil {
+		// Other nodes' processes may be reading what is shared.
+		if err := whole.Write(path, text, 0o600, 0o700); err != nil {
 			return err
 		}
 	}

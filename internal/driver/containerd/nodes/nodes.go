@@ -35,15 +35,13 @@ type Config struct {
 	Program     string // path of fairlead-kube; "" looks beside our own program and on PATH
 	Network     *network.Network
 	Cgroups     *cgroup.Tree
-	Cgroup      string   // the control group that nodes' groups are under
-	OCIRuntime  string   // path
-	CNIPrograms []string // directories
-	Authority   string   // file of the certificate authority that nodes trust besides the system's
-	Registries  string   // directory of hosts.toml files by registry, for containerd (package hosts)
-	// CredentialProgram is what kubelets run to ask for credentials, whatever they call it; "" is our own program.
-	CredentialProgram string
-	Metadata          func(key string) http.Handler // answers for instance metadata on the nodes of the cluster with this key
-	Log               *slog.Logger
+	Cgroup      string                        // the control group that nodes' groups are under
+	OCIRuntime  string                        // path
+	CNIPrograms []string                      // directories
+	Authority   string                        // file of the certificate authority that nodes trust besides the system's
+	Registries  string                        // directory of hosts.toml files by registry, for containerd (package hosts)
+	Metadata    func(key string) http.Handler // answers for instance metadata on the nodes of the cluster with this key
+	Log         *slog.Logger
 }
 
 // Nodes is the machine of managed clusters.
