@@ -1,7 +1,8 @@
 // Package client is the Go client of Fairlead's HTTP surfaces: resource manager, directory, tokens and the registry's
 // sign-in. It finds the server from a ready file or a login, acquires and caches tokens, retries what may be retried,
 // polls long-running operations and turns every refusal into an *Error. Moving image content is left to OCI libraries,
-// which take the transport and the credentials from here.
+// which take the transport and the credentials from here. What the server writes into files for the CLI to read, it writes
+// with types of this package: the ready file, and what the credential provider on clusters' nodes is told and leaves behind.
 package client
 
 import (
