@@ -319,6 +319,9 @@ func (s *Service) Token(ctx context.Context, id resource.ID) (secret.Text, error
 	return o.token()
 }
 
+// Version gives the release of Kubernetes that a new cluster gets: "1.37.2"; what Machine.Check says of a machine without.
+func (s *Service) Version(ctx context.Context) (string, error) { return s.cfg.Machine.Check(ctx, 0, 0) }
+
 // Clusters gives all clusters in order. It waits for nothing: before Run has read them there are none.
 func (s *Service) Clusters() []Cluster {
 	var out []Cluster

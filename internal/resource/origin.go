@@ -34,6 +34,7 @@ const (
 	registryLabel = "azurecr"
 	siteLabel     = "azurewebsites"
 	groupLabel    = "azurecontainer"
+	clusterLabel  = "aks"
 )
 
 // Domain gives the domain that links carry.
@@ -56,6 +57,17 @@ func (o Origin) SiteHost(name string) string {
 // GroupHost gives the fqdn, without port, of the container group with a DNS name label in a region.
 func (o Origin) GroupHost(label, region string) string {
 	return strings.ToLower(label) + "." + strings.ToLower(strings.ReplaceAll(region, " ", "")) + "." + groupLabel + "." + o.Domain()
+}
+
+// ClusterHosts gives the names, without port, of a managed cluster's API server, one under each domain:
+// "<prefix>-<key>.hcp.<region>.aks.<domain>". key tells clusters of one prefix apart.
+func (o Origin) ClusterHosts(prefix, key, region string) []string {
+	name := strings.ToLower(prefix + "-" + key + ".hcp." + strings.ReplaceAll(region, " ", "") + "." + clusterLabel + ".")
+	hosts := make([]string, len(o.Domains))
+	for i, domain := range o.Domains {
+		hosts[i] = name + domain
+	}
+	return hosts
 }
 
 func (o Origin) withPort(host string) string {
@@ -91,6 +103,7 @@ const (
 	HostRegistry HostKind = "registry" // Name is the registry's
 	HostSite     HostKind = "site"     // Name is the web app's
 	HostGroup    HostKind = "group"    // Name is "<label>.<region>"
+	HostCluster  HostKind = "cluster"  // Name is "<prefix>-<key>.hcp.<region>"
 	HostUnknown  HostKind = ""
 )
 
@@ -115,6 +128,8 @@ func (o Origin) ParseHost(host string) (HostKind, string) {
 			return HostSite, name
 		case groupLabel:
 			return HostGroup, name
+		case clusterLabel:
+			return HostCluster, name
 		}
 	}
 	return HostUnknown, ""

@@ -2,6 +2,7 @@ package resource_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"fairlead.dev/internal/resource"
@@ -24,5 +25,22 @@ func TestOriginUnder(t *testing.T) {
 	}
 	if !slices.Equal(o.Domains, []string{"fairlead.localhost", "fairlead.internal", "example.test"}) {
 		t.Errorf("the origin itself became %v", o.Domains)
+	}
+}
+
+func TestClusterHosts(t *testing.T) {
+	o := resource.Origin{Domains: []string{"fairlead.localhost", "fairlead.internal"}, Port: 8443}
+	got := o.ClusterHosts("Dev", "0a1b2c3d", "West US 2")
+	want := []string{"dev-0a1b2c3d.hcp.westus2.aks.fairlead.localhost", "dev-0a1b2c3d.hcp.westus2.aks.fairlead.internal"}
+	if !slices.Equal(got, want) {
+		t.Fatalf("%v, want %v", got, want)
+	}
+	for _, host := range got {
+		if kind, name := o.ParseHost(strings.ToUpper(host) + ".:8443"); kind != resource.HostCluster || name != "dev-0a1b2c3d.hcp.westus2" {
+			t.Errorf("%s: %q %q", host, kind, name)
+		}
+	}
+	if kind, name := o.ParseHost("azurecr-0a1b2c3d.hcp.azurecr.aks.fairlead.internal"); kind != resource.HostCluster {
+		t.Errorf("a cluster is taken for the %s %s", kind, name)
 	}
 }

@@ -1,8 +1,8 @@
 // Package arm owns the resource manager's surface: one pipeline that turns a URL into a typed request, establishes who
 // asks, authorises the route's action, and then calls one small value per resource type; with tags, ETags, paging,
 // long-running operations and the deletion of groups done once for all types. What a registry, an identity, a role or
-// a workload is belongs to the core; how a container group or a web app is written on the wire belongs to the packages
-// beneath (containergroup, site), what fields a body may have to schema, and $filter to odata.
+// a workload is belongs to the core; how a container group, a web app or a cluster is written on the wire belongs to the
+// packages beneath (containergroup, site, managedcluster, kubeconfig), what fields a body may have to schema, and $filter to odata.
 package arm
 
 import (
@@ -19,6 +19,7 @@ import (
 	"fairlead.dev/internal/api"
 	"fairlead.dev/internal/api/arm/execsession"
 	"fairlead.dev/internal/api/arm/metadata"
+	"fairlead.dev/internal/cluster"
 	"fairlead.dev/internal/explain"
 	"fairlead.dev/internal/fault"
 	"fairlead.dev/internal/identity"
@@ -43,6 +44,7 @@ type Deps struct {
 	Directory    Directory
 	Registries   Registries
 	Workloads    Workloads
+	Clusters     Clusters
 	Explainer    Explainer
 	Sealer       *secret.Sealer
 	Now          func() time.Time
@@ -63,12 +65,12 @@ type Handler struct {
 func New(d Deps) *Handler {
 	h := &Handler{Deps: d, types: map[string]*armType{}, routes: map[string][]route{}, locks: newLocks(), sessions: execsession.New(d.Workloads, d.Now, d.Log)}
 	h.deletes = newDeletes(h.destroy, d.Operations, d.Log)
-	for _, t := range []*armType{h.registryType(), h.identityType(), h.containerGroupType(), h.planType(), h.siteType()} {
+	for _, t := range []*armType{h.registryType(), h.identityType(), h.containerGroupType(), h.planType(), h.siteType(), h.clusterType()} {
 		h.types[strings.ToLower(t.name)] = t
 		h.mount(t.routes(h)...)
 		h.mount(t.extra...)
 	}
-	for _, t := range []*childType{h.federationType()} {
+	for _, t := range []*childType{h.federationType(), h.poolType()} {
 		h.mount(t.routes(h)...)
 	}
 	h.mount(h.subscriptionRoutes()...)
@@ -277,6 +279,24 @@ type Workloads interface {
 	Status(ctx context.Context, id resource.ID) (run.Status, error)
 	Switch
 	Inside
+}
+
+// Clusters keeps managed clusters; *cluster.Service is one.
+type Clusters interface {
+	Put(ctx context.Context, c cluster.Cluster) error
+	Delete(ctx context.Context, id resource.ID) error
+	Cluster(ctx context.Context, id resource.ID) (cluster.Cluster, error)
+	Status(ctx context.Context, id resource.ID) (cluster.Status, error)
+	Access(ctx context.Context, id resource.ID) (cluster.Access, error)
+	Version(ctx context.Context) (string, error)
+	ClusterSwitch
+}
+
+// ClusterSwitch changes what clusters are at.
+type ClusterSwitch interface {
+	Start(ctx context.Context, id resource.ID) error
+	Stop(ctx context.Context, id resource.ID) error
+	RotateCertificates(ctx context.Context, id resource.ID) error
 }
 
 // Switch starts and stops workloads.

@@ -127,6 +127,7 @@ type encoded struct {
 	Type       string            `json:"type"`
 	Location   string            `json:"location"`
 	Kind       string            `json:"kind,omitempty"`
+	ManagedBy  string            `json:"managedBy,omitempty"`
 	Tags       map[string]string `json:"tags"`
 	SKU        json.RawMessage   `json:"sku,omitempty"`
 	Identity   *identityBlock    `json:"identity,omitempty"`

@@ -7,6 +7,7 @@ import (
 
 	"fairlead.dev/internal/access"
 	"fairlead.dev/internal/api"
+	"fairlead.dev/internal/cluster"
 	"fairlead.dev/internal/fault"
 	"fairlead.dev/internal/identity"
 	"fairlead.dev/internal/resource"
@@ -63,6 +64,9 @@ func named(err error) (int, string, bool) {
 		{errPrecondition, http.StatusPreconditionFailed, "PreconditionFailed"},
 		{errMethod, http.StatusMethodNotAllowed, "MethodNotAllowed"},
 		{access.ErrAssignmentExists, http.StatusConflict, "RoleAssignmentExists"},
+		// 429 and 503 would have clients try again, which is of no use.
+		{cluster.ErrTooManyNodes, http.StatusConflict, "QuotaExceeded"},
+		{cluster.ErrProgramMissing, http.StatusConflict, "KubernetesProgramMissing"},
 		{identity.ErrAdminDisabled, http.StatusBadRequest, "UnAuthorizedForCredentialOperations"},
 	} {
 		if errors.Is(err, n.err) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
@@ -22,10 +23,39 @@ const (
 	groupActions  = need("Microsoft.Resources/subscriptions/resourceGroups")
 )
 
+// groupState is what is kept of a group beside what all resources have.
+type groupState struct {
+	Provisioning string `json:"provisioningState"`
+	ManagedBy    string `json:"managedBy,omitempty"` // id of the resource that the group was made for, and goes with
+}
+
 const (
-	groupReady    = `{"provisioningState":"Succeeded"}`
-	groupDeleting = `{"provisioningState":"Deleting"}`
+	groupReady    = "Succeeded"
+	groupDeleting = "Deleting"
 )
+
+func stateOfGroup(r resource.Resource) (groupState, error) {
+	var s groupState
+	if err := json.Unmarshal(r.Properties, &s); err != nil {
+		return s, fmt.Errorf("reading the state of %s: %w", r.ID, err)
+	}
+	return s, nil
+}
+
+// setGroupState changes how far a group is.
+func setGroupState(r *resource.Resource, provisioning string) error {
+	s := groupState{}
+	if r.Properties != nil {
+		var err error
+		if s, err = stateOfGroup(*r); err != nil {
+			return err
+		}
+	}
+	s.Provisioning = provisioning
+	var err error
+	r.Properties, err = json.Marshal(s)
+	return err
+}
 
 var (
 	groupName = nameRule{ //nolint:gochecknoglobals // a constant table
@@ -67,8 +97,11 @@ func (h *Handler) openGroup(ctx context.Context, id resource.ID) (resource.Resou
 }
 
 func refuseGoing(r *resource.Resource) error {
-	if r == nil || string(r.Properties) != groupDeleting {
+	if r == nil {
 		return nil
+	}
+	if s, err := stateOfGroup(*r); err != nil || s.Provisioning != groupDeleting {
+		return err
 	}
 	return errGroupGoing.WithMessage("The resource group '%s' is in deprovisioning state and cannot perform this operation.", r.ID.Name())
 }
@@ -117,7 +150,13 @@ func (h *Handler) storeGroup(ctx context.Context, c *call, source func(*resource
 	if err := p.place(); err != nil {
 		return nil, err
 	}
-	p.next.Properties = json.RawMessage(groupReady)
+	p.next.Properties = nil
+	if p.old != nil {
+		p.next.Properties = p.old.Properties
+	}
+	if err := setGroupState(&p.next, groupReady); err != nil {
+		return nil, err
+	}
 	stored, created, err := h.Store.PutResource(ctx, p.next, "")
 	if err != nil {
 		return nil, err
@@ -130,8 +169,19 @@ func (h *Handler) storeGroup(ctx context.Context, c *call, source func(*resource
 }
 
 func (h *Handler) groupReply(ctx context.Context, r resource.Resource) (*reply, error) {
-	view, err := h.encode(ctx, r, r.Properties)
+	view, err := h.groupView(ctx, r)
 	return (&reply{status: http.StatusOK, body: view}).with("ETag", quote(r.ETag)), err
+}
+
+// groupView gives a group as clients read it.
+func (h *Handler) groupView(ctx context.Context, r resource.Resource) (any, error) {
+	s, err := stateOfGroup(r)
+	if err != nil {
+		return nil, err
+	}
+	view, err := h.encode(ctx, r, groupState{Provisioning: s.Provisioning})
+	view.ManagedBy = s.ManagedBy
+	return view, err
 }
 
 func (h *Handler) getGroup(ctx context.Context, c *call) (*reply, error) {
@@ -154,7 +204,7 @@ func (h *Handler) listGroups(ctx context.Context, c *call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	return h.list(ctx, c, listing{groupTypeName, keep, func(r resource.Resource) (any, error) { return h.encode(ctx, r, r.Properties) }})
+	return h.list(ctx, c, listing{groupTypeName, keep, func(r resource.Resource) (any, error) { return h.groupView(ctx, r) }})
 }
 
 // generic is a resource in a list of resources of all types.
@@ -210,13 +260,15 @@ func (h *Handler) destroyGroup(ctx context.Context, id resource.ID) error {
 	return err
 }
 
-func (h *Handler) markGroup(ctx context.Context, id resource.ID, properties string) (resource.Resource, error) {
+func (h *Handler) markGroup(ctx context.Context, id resource.ID, provisioning string) (resource.Resource, error) {
 	defer h.locks.alone(id.Key())()
 	r, err := h.Store.Resource(ctx, id)
 	if err != nil {
 		return r, err
 	}
-	r.Properties = json.RawMessage(properties)
+	if err := setGroupState(&r, provisioning); err != nil {
+		return r, err
+	}
 	r, _, err = h.Store.PutResource(ctx, r, "*")
 	return r, err
 }
@@ -247,7 +299,7 @@ func (h *Handler) emptyGroup(ctx context.Context, id resource.ID) error {
 
 // isWorkload tells what runs from what is only used.
 func (h *Handler) isWorkload(id resource.ID) bool {
-	return id.Is(containerGroupTypeName) || id.Is(siteTypeName)
+	return id.Is(containerGroupTypeName) || id.Is(siteTypeName) || id.Is(clusterTypeName)
 }
 
 // checkBody compares a body with the fields that a type has. What exists nowhere is refused for those who ask for

@@ -26,6 +26,8 @@ import (
 
 	"fairlead.dev/internal/access"
 	"fairlead.dev/internal/api"
+	"fairlead.dev/internal/cluster"
+	"fairlead.dev/internal/cluster/clustertest"
 	"fairlead.dev/internal/content"
 	"fairlead.dev/internal/driver/files"
 	"fairlead.dev/internal/driver/sql"
@@ -54,17 +56,20 @@ const (
 
 // world is the surface over real cores; what cannot be real in a test is the node: pulling and running.
 type world struct {
-	t      *testing.T
-	h      *Handler
-	server *httptest.Server
-	client *http.Client
-	dir    *identity.Directory
-	engine *access.Engine
-	tokens *token.Service
-	runs   *run.Service
-	node   *node
-	logs   *journal
+	t        *testing.T
+	h        *Handler
+	server   *httptest.Server
+	client   *http.Client
+	dir      *identity.Directory
+	engine   *access.Engine
+	tokens   *token.Service
+	runs     *run.Service
+	node     *node
+	clusters *cluster.Service
+	machine  *clustertest.Machine
+	logs     *journal
 
+	host  string // that requests are sent to
 	owner string // an access token of an Owner at the root
 	boot  func()
 	stop  func()
@@ -80,7 +85,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, node: newNode(), logs: &journal{}}
+	w := &world{t: t, node: newNode(), machine: &clustertest.Machine{}, host: testHost, logs: &journal{}}
 	log := slog.New(slog.NewTextHandler(w.logs, nil))
 	origin := resource.Origin{Domains: []string{"fairlead.localhost", "fairlead.internal"}, Port: 8443}
 	w.dir = identity.NewDirectory(sql.NewDirectory(db, testTenant), sealer, testTenant, time.Now)
@@ -97,11 +102,12 @@ func newWorld(t *testing.T) *world {
 			Store: sql.NewRun(db, testTenant), Runtime: runtime, Execer: runtime, Puller: w.node, Sealer: sealer, LogDir: logDir,
 			Platform: content.Platform{OS: "linux", Architecture: "amd64"}, Warm: alwaysWarm{},
 		})
+		w.clusters = cluster.NewService(cluster.Config{Store: sql.NewClusters(db, testTenant), Machine: w.machine, Sealer: sealer})
 		w.h = New(Deps{
 			Origin: origin, Tenant: testTenant, Subscription: testSub, Store: store, Operations: store,
 			Bearer: api.Bearer{Tokens: w.tokens, Directory: w.dir, Accept: func(aud string) bool { return origin.IsAudience(aud, resource.ARM) }},
 			Access: w.engine, Directory: w.dir, Registries: registry.New(sql.NewRegistry(db, testTenant), blobs, time.Now),
-			Workloads: w.runs, Explainer: explained{}, Sealer: sealer, Now: time.Now, Log: log,
+			Workloads: w.runs, Clusters: w.clusters, Explainer: explained{}, Sealer: sealer, Now: time.Now, Log: log,
 		})
 		w.serve(log)
 	}
@@ -126,7 +132,7 @@ func (w *world) restart() {
 func (w *world) serve(log *slog.Logger) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var loops sync.WaitGroup
-	for _, loop := range []func(context.Context) error{w.runs.Run, w.h.Run} {
+	for _, loop := range []func(context.Context) error{w.runs.Run, w.clusters.Run, w.h.Run} {
 		loops.Go(func() {
 			if err := loop(ctx); err != nil {
 				w.t.Error(err)
@@ -241,7 +247,7 @@ func (w *world) as(token, method, path, body string, headers ...string) answer {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	r.Host = testHost
+	r.Host = w.host
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}

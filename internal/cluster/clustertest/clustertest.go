@@ -197,5 +197,7 @@ func (r *running) Close() error { return nil }
 
 // Access implements cluster.Running.
 func (r *running) Access() (cluster.Access, error) {
-	return cluster.Access{Server: netip.MustParseAddrPort("192.0.2.1:6443")}, nil
+	return cluster.Access{
+		Server: netip.MustParseAddrPort("192.0.2.1:6443"), Authority: []byte("the authority"), Certificate: []byte("the certificate"), Key: []byte("the key"),
+	}, nil
 }
