@@ -243,7 +243,7 @@ func (s *Server) openSurfaces() {
 	s.arm = arm.New(arm.Deps{
 		Origin: s.origin, Tenant: s.stored.Tenant, Subscription: s.stored.Subscription,
 		Store: s.core.resources, Operations: s.core.resources, Bearer: s.bearer(resource.ARM),
-		Access: s.core.access, Directory: s.core.directory, Registries: s.core.registry, Workloads: s.core.run,
+		Access: s.core.access, Directory: s.core.directory, Registries: s.core.registry, Workloads: s.core.run, Clusters: s.core.clusters,
 		Explainer: s.core.explain, Sealer: s.sealer, Now: time.Now, Log: s.log,
 	})
 	front := newFront(s.origin, surfaces{
