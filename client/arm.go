@@ -16,6 +16,7 @@ const (
 	TypeIdentity       = "Microsoft.ManagedIdentity/userAssignedIdentities"
 	TypePlan           = "Microsoft.Web/serverfarms"
 	TypeSite           = "Microsoft.Web/sites"
+	TypeCluster        = "Microsoft.ContainerService/managedClusters"
 	typeAssignment     = "Microsoft.Authorization/roleAssignments"
 	typeDefinition     = "Microsoft.Authorization/roleDefinitions"
 )
@@ -37,6 +38,8 @@ func apiVersion(path string) string {
 		return "2022-04-01"
 	case "microsoft.web":
 		return "2023-12-01"
+	case "microsoft.containerservice":
+		return "2025-10-01"
 	}
 	return "2021-04-01"
 }
@@ -123,14 +126,23 @@ func (c *Client) Post(ctx context.Context, id string, body, v any, options ...Op
 
 // Patch changes a resource and waits until that is done; v gets the answer.
 func (c *Client) Patch(ctx context.Context, id string, body, v any, options ...Option) error {
-	a, err := c.arm(ctx, http.MethodPatch, id, body, options)
+	op, err := c.BeginPatch(ctx, id, body, options...)
 	if err != nil {
 		return err
 	}
-	if err := c.operation(id, a).Wait(ctx); err != nil {
+	if err := op.Wait(ctx); err != nil {
 		return err
 	}
-	return a.decode(v)
+	return op.first.decode(v)
+}
+
+// BeginPatch is Patch that returns as soon as the server has taken the request over.
+func (c *Client) BeginPatch(ctx context.Context, id string, body any, options ...Option) (*Operation, error) {
+	a, err := c.arm(ctx, http.MethodPatch, id, body, options)
+	if err != nil {
+		return nil, err
+	}
+	return c.operation(id, a), nil
 }
 
 // Delete removes a resource and waits until it is gone. It reports whether there was one.

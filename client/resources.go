@@ -182,6 +182,65 @@ func (p SiteProperties) Image() string {
 	return image
 }
 
+// Cluster is Microsoft.ContainerService/managedClusters, as far as it is read.
+type Cluster = Resource[ClusterProperties]
+
+// ClusterProperties are what the client reads of a managed cluster.
+type ClusterProperties struct {
+	ProvisioningState string `json:"provisioningState"` // Succeeded and Failed are settled, all others go on
+	PowerState        struct {
+		Code string `json:"code"` // Running, Stopped
+	} `json:"powerState"`
+	FQDN              string                     `json:"fqdn"`
+	Version           string                     `json:"currentKubernetesVersion"`
+	NodeResourceGroup string                     `json:"nodeResourceGroup"`
+	Pools             []AgentPool                `json:"agentPoolProfiles"`
+	Identities        map[string]ClusterIdentity `json:"identityProfile"`
+	Status            *struct {
+		Error struct {
+			Code    string `json:"code"`
+			Message string `json:"message"`
+		} `json:"provisioningError"`
+	} `json:"status"`
+	Fairlead struct {
+		Progress string `json:"progress"` // what is waited for, in a few words
+	} `json:"fairleadProfile"`
+}
+
+// KubeletIdentity is the name of the identity that nodes pull with, among those of a cluster.
+const KubeletIdentity = "kubeletidentity"
+
+// ClusterIdentity is an identity of a cluster. The two ids are "" when it has been deleted.
+type ClusterIdentity struct {
+	ResourceID string `json:"resourceId"`
+	ClientID   string `json:"clientId"`
+	ObjectID   string `json:"objectId"`
+}
+
+// SubtypePool is the name under a cluster's id of its pools of nodes.
+const SubtypePool = "agentPools"
+
+// AgentPool is a pool of nodes in a cluster.
+type AgentPool struct {
+	Name  string `json:"name"`
+	Count int    `json:"count"`
+	Mode  string `json:"mode"`
+}
+
+// Nodes gives how many nodes the cluster has.
+func (p ClusterProperties) Nodes() int {
+	n := 0
+	for _, pool := range p.Pools {
+		n += pool.Count
+	}
+	return n
+}
+
+// Settled tells whether nothing is waited for.
+func (p ClusterProperties) Settled() bool {
+	return p.ProvisioningState == "Succeeded" || p.ProvisioningState == "Failed"
+}
+
 // ListOfType reads all resources of a type in the subscription, or in one resource group when group is not "".
 func ListOfType[T any](ctx context.Context, c *Client, group, resourceType string) ([]T, error) {
 	path := c.SubscriptionID()

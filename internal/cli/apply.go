@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +13,7 @@ import (
 
 	"fairlead.dev/client"
 	"fairlead.dev/internal/cli/exit"
+	"fairlead.dev/internal/cli/kubectl"
 	"fairlead.dev/internal/cli/lookup"
 	"fairlead.dev/internal/cli/manifest"
 	"fairlead.dev/internal/cli/terminal"
@@ -20,6 +23,8 @@ import (
 type applyOptions struct {
 	file, group, name, location, plan, wait, setStdin string
 	set                                               []string
+	cluster, namespace                                string
+	admin                                             bool
 }
 
 func newApply(a *app) *cobra.Command {
@@ -34,11 +39,15 @@ several of either divided by lines of '---', or an App Service configuration ("A
 Configuration:" and lines of "Name: value"). The server checks it strictly: a field that it does not
 know is refused by its path.
 
+Kubernetes objects are given to a cluster, behind all others: to the one named with --cluster, or the
+only one. What the cluster has to say against one is shown as it is, with the number of its document.
+
 Placeholders such as <SERVICE_PRINCIPAL_CLIENT_ID> are filled in with --set, and with --set-stdin
 for what should not be seen.`,
 		Example: `  fairlead apply -f aci.yaml -g demo
   fairlead sp reset CLIENT_ID --output secret |
     fairlead apply -f aci.yaml -g demo --set SERVICE_PRINCIPAL_CLIENT_ID=CLIENT_ID --set-stdin SERVICE_PRINCIPAL_CLIENT_SECRET
+  fairlead apply -f aks.yaml --cluster dev --admin --set BASE64_ENCODED_DOCKER_CONFIG=…
   fairlead apply -f appservice.txt -g demo --name shop --set MANAGED_IDENTITY_CLIENT_ID=CLIENT_ID`,
 		Args: exactly(),
 		RunE: a.action(patient, func(ctx context.Context, c *connection, _ []string) error { return apply(ctx, c, o) }),
@@ -51,6 +60,9 @@ for what should not be seen.`,
 	f.StringVar(&o.plan, "plan", "", "plan of a web app (default: NAME-plan, created when it does not exist)")
 	f.StringArrayVar(&o.set, "set", nil, "PLACEHOLDER=VALUE: fill in <PLACEHOLDER>; may be repeated")
 	f.StringVar(&o.setStdin, "set-stdin", "", "PLACEHOLDER whose value is read from stdin")
+	f.StringVar(&o.cluster, "cluster", "", "cluster for Kubernetes objects (default: the only one)")
+	f.StringVarP(&o.namespace, "namespace", "n", "", "namespace for Kubernetes objects that name none")
+	f.BoolVarP(&o.admin, "admin", "a", false, "apply Kubernetes objects as the cluster's administrator")
 	bindWait(cmd, &o.wait)
 	return cmd
 }
@@ -66,12 +78,74 @@ func apply(ctx context.Context, c *connection, o applyOptions) error {
 	if o.name != "" && len(documents) > 1 {
 		return exit.Usagef("--name is for files of one resource; %s holds %d", o.file, len(documents))
 	}
+	var target client.Cluster
+	objects, err := o.objects(documents)
+	if err == nil && len(objects) > 0 { // before anything is created
+		target, err = o.findCluster(ctx, c.Client)
+	}
+	if err != nil {
+		return err
+	}
 	for _, d := range documents {
+		if d.Object != nil {
+			continue
+		}
 		if err := applyOne(ctx, c, o, d); err != nil {
 			return fmt.Errorf("%s: %w", o.file, err)
 		}
 	}
-	return nil
+	if len(objects) == 0 {
+		return nil
+	}
+	return applyObjects(ctx, c, target, objects, o)
+}
+
+// objects gives the Kubernetes objects among documents.
+func (o applyOptions) objects(documents []manifest.Document) ([]kubectl.Document, error) {
+	var out []kubectl.Document
+	for _, d := range documents {
+		if d.Object == nil {
+			continue
+		}
+		text, err := d.Object.Text()
+		if err != nil {
+			return nil, fmt.Errorf("%s: document %d: %w", o.file, d.Number, err)
+		}
+		out = append(out, kubectl.Document{
+			Number: d.Number, Kind: d.Object.Kind, Name: d.Object.Name, Namespace: d.Object.Namespace, Rolls: d.Object.Rolls, Text: text,
+		})
+	}
+	return out, nil
+}
+
+func (o applyOptions) findCluster(ctx context.Context, c *client.Client) (client.Cluster, error) {
+	if o.cluster == "" {
+		return lookup.OnlyCluster(ctx, c)
+	}
+	return lookup.Cluster(ctx, c, o.cluster, "")
+}
+
+// applyObjects gives a cluster objects, and waits until what is rolled out is so.
+func applyObjects(ctx context.Context, c *connection, target client.Cluster, objects []kubectl.Document, o applyOptions) error {
+	options := kubectl.ApplyOptions{File: o.file, Cluster: target.Name, Namespace: o.namespace}
+	if c.output == formatJSON {
+		options.Output = formatJSON
+	}
+	return c.kubectl(ctx, target, o.admin, func(k *kubectl.Kubectl) error {
+		var said bytes.Buffer
+		err := k.Apply(ctx, kubectl.Streams{Out: c.streams.Out, Err: io.MultiWriter(c.streams.Err, &said)}, objects, options)
+		if _, refused := errors.AsType[kubectl.ExitError](err); refused {
+			hint := ""
+			if !o.admin && strings.Contains(said.String(), "(Forbidden)") {
+				hint = "give yourself the role that it names, or apply as the cluster's administrator with --admin"
+			}
+			return exit.Errorf(exit.Failure, hint, "%s: the cluster %s has not taken all that is in it", o.file, target.Name)
+		}
+		if err != nil || o.wait == waitNone {
+			return err
+		}
+		return k.Rollouts(ctx, kubectl.Streams{Out: c.streams.Err, Err: c.streams.Err}, objects, options)
+	})
 }
 
 // read parses the file and fills its placeholders in; one that is left is refused before anything is created.
@@ -108,7 +182,7 @@ func (o applyOptions) read(a *app) ([]manifest.Document, error) {
 
 func readFile(a *app, path string) ([]byte, error) {
 	if path == "-" {
-		return io.ReadAll(io.LimitReader(a.streams.In, 8<<20))
+		return io.ReadAll(io.LimitReader(a.streams.In, 32<<20))
 	}
 	return os.ReadFile(path)
 }

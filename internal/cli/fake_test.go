@@ -59,6 +59,7 @@ type fake struct {
 	requests  []string
 	pulls     int         // changes to workloads, each of which pulls anew
 	allowed   func() bool // whether workloads may pull
+	stuck     bool        // clusters stay as they are at first
 	exitCode  int         // with which containers end that are not to run for ever
 	override  map[string]http.HandlerFunc
 }

@@ -38,6 +38,10 @@ func (f *fake) arm(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch path := r.URL.Path; {
+	case path == "/tenants":
+		answer(w, 200, object{"value": []object{{"tenantId": tenant, "domains": []string{domain, "other.test"}}}})
+	case strings.Contains(path, "/managedClusters/") && !strings.Contains(path, "/roleAssignments"):
+		f.cluster(w, r)
 	case strings.HasSuffix(path, "/why"):
 		answer(w, 200, object{"value": []object{f.report()}})
 	case strings.HasSuffix(path, "/attempts"):
@@ -149,6 +153,90 @@ func (f *fake) put(w http.ResponseWriter, r *http.Request, key string) {
 		return
 	}
 	answer(w, 201, body)
+}
+
+// clusterIDs are what the nodes' identity is known by.
+const (
+	kubeletClient = "55555555-5555-5555-5555-555555555555"
+	kubeletObject = "66666666-6666-6666-6666-666666666666"
+)
+
+// cluster answers for managed clusters: what is changed is at it when it is looked at first, and done after the second look.
+func (f *fake) cluster(w http.ResponseWriter, r *http.Request) {
+	const within = "/providers/" + clusterType + "/"
+	path, rest, _ := strings.Cut(r.URL.Path, within)
+	name, action, acted := strings.Cut(rest, "/")
+	path += within + name
+	key := strings.ToLower(path)
+	body := f.resources[key]
+	switch {
+	case r.Method == http.MethodPut && !acted:
+		f.resources[key] = f.newCluster(r, path, name)
+		answer(w, 201, f.resources[key])
+		return
+	case body == nil:
+		refuse(w, 404, "ResourceNotFound", "no "+path)
+		return
+	}
+	properties := body["properties"].(object)
+	busy := func(state string) {
+		properties["provisioningState"], properties["fairleadProfile"] = state, object{"progress": "waiting for " + state}
+	}
+	switch {
+	case strings.HasPrefix(action, "listCluster"):
+		document := kubeconfigOf(name, strings.Contains(action, "Admin"))
+		answer(w, 200, object{"kubeconfigs": []object{{"name": "x", "value": []byte(document)}}})
+	case strings.HasPrefix(action, "agentPools/"):
+		pool := object{}
+		_ = json.NewDecoder(r.Body).Decode(&pool)
+		properties["agentPoolProfiles"].([]any)[0].(object)["count"] = pool["properties"].(object)["count"]
+		busy("Updating")
+		answer(w, 200, pool)
+	case r.Method == http.MethodPost:
+		state := map[string]string{"stop": "Stopping", "start": "Starting", "rotateClusterCertificates": "RotatingClusterCertificates"}[action]
+		properties["powerState"] = object{"code": map[bool]string{true: "Stopped", false: "Running"}[action == "stop"]}
+		busy(state)
+		w.WriteHeader(202)
+	case r.Method == http.MethodPatch:
+		properties["identityProfile"] = object{"kubeletidentity": kubelet(name)}
+		answer(w, 200, body)
+	case r.Method == http.MethodDelete:
+		delete(f.resources, key)
+		w.WriteHeader(200)
+	default:
+		answer(w, 200, body)
+		looks, _ := properties["looks"].(int)
+		properties["looks"] = looks + 1
+		if state := properties["provisioningState"]; state != "Failed" && looks > 0 && !f.stuck {
+			properties["provisioningState"], properties["fairleadProfile"] = "Succeeded", object{}
+		}
+	}
+}
+
+func kubelet(cluster string) object {
+	return object{"resourceId": id("MC", "Microsoft.ManagedIdentity/userAssignedIdentities", cluster+"-agentpool"), "clientId": kubeletClient, "objectId": kubeletObject}
+}
+
+func (f *fake) newCluster(r *http.Request, id, name string) object {
+	body := object{}
+	_ = json.NewDecoder(r.Body).Decode(&body)
+	body["id"], body["name"], body["strict"] = id, name, r.Header.Get("x-fairlead-strict")
+	properties := body["properties"].(object)
+	properties["fqdn"], properties["currentKubernetesVersion"] = name+"-0a1b2c3d.hcp.westus2.aks."+domain, "1.37.2"
+	properties["powerState"], properties["provisioningState"] = object{"code": "Running"}, "Creating"
+	properties["fairleadProfile"] = object{"progress": "starting node 1\x1b[31m"}
+	properties["asked"] = properties["identityProfile"]
+	properties["identityProfile"] = object{"kubeletidentity": kubelet(name)}
+	return body
+}
+
+func kubeconfigOf(cluster string, admin bool) string {
+	user, how := "clusterUser_demo_"+cluster, "{exec: {apiVersion: client.authentication.k8s.io/v1, command: fairlead, args: [kube, token]}}"
+	if admin {
+		user, how = "clusterAdmin_demo_"+cluster, "{client-key-data: a2V5}"
+	}
+	return fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: %[1]s, clusters: [{name: %[1]s, cluster: {server: "https://127.0.0.1:8443"}}],
+contexts: [{name: %[1]s, context: {cluster: %[1]s, user: %[2]s}}], users: [{name: %[2]s, user: %[3]s}]}`, cluster, user, how)
 }
 
 // refresh brings what a workload shows of itself up to what it may do now.

@@ -202,23 +202,9 @@ func removeRole(ctx context.Context, c *connection, name string, o roleOptions) 
 	if err != nil {
 		return err
 	}
-	o.on = scope
-	found, _, err := findAssignments(ctx, c, o)
+	removed, above, err := unassign(ctx, c, role, scope, o)
 	if err != nil {
 		return err
-	}
-	removed, above := 0, ""
-	for _, ra := range found {
-		switch {
-		case !strings.EqualFold(client.NameOf(ra.Properties.RoleDefinitionID), role.Name):
-		case !strings.EqualFold(ra.Properties.Scope, scope):
-			above = ra.Properties.Scope
-		default:
-			if _, err := c.Delete(ctx, ra.ID); err != nil {
-				return err
-			}
-			removed++
-		}
 	}
 	switch {
 	case removed == 0 && above != "":
@@ -229,4 +215,26 @@ func removeRole(ctx context.Context, c *connection, name string, o roleOptions) 
 		c.streams.Notef("still inherited from %s", above)
 	}
 	return nil
+}
+
+// unassign takes a role away on a scope from whom o.to names; above is a scope from which it is still inherited, or "".
+func unassign(ctx context.Context, c *connection, role client.RoleDefinition, scope string, o roleOptions) (removed int, above string, err error) {
+	o.on = scope
+	found, _, err := findAssignments(ctx, c, o)
+	if err != nil {
+		return 0, "", err
+	}
+	for _, ra := range found {
+		switch {
+		case !strings.EqualFold(client.NameOf(ra.Properties.RoleDefinitionID), role.Name):
+		case !strings.EqualFold(ra.Properties.Scope, scope):
+			above = ra.Properties.Scope
+		default:
+			if _, err := c.Delete(ctx, ra.ID); err != nil {
+				return removed, above, err
+			}
+			removed++
+		}
+	}
+	return removed, above, nil
 }

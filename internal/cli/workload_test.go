@@ -101,7 +101,7 @@ name: web-id
 		t.Error("one of two documents was not applied")
 	}
 	for name, text := range map[string]string{
-		"no YAML": "a: [", "a list": "- a", "no type": "name: x", "kubernetes": "kind: Pod\napiVersion: v1", "empty": "---\n",
+		"no YAML": "a: [", "a list": "- a", "no type": "name: x", "empty": "---\n",
 		"template": `{"$schema": "x", "resources": []}`, "duplicate": "type: a/b\ntype: a/b", "path in name": "type: A.B/c\nname: ../x",
 	} {
 		if r := f.run("apply", "-f", f.file("bad.yaml", text), "-g", "demo"); r.code != int(exit.Usage) || !strings.Contains(r.err, "bad.yaml") {

@@ -22,7 +22,7 @@ var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{1
 func Identity(ctx context.Context, c *client.Client, text string) (client.ManagedIdentity, error) {
 	const hint = "list them with 'fairlead identity list', or create one with 'fairlead identity create NAME -g GROUP'"
 	if !guid.MatchString(text) {
-		return named[client.ManagedIdentityProperties](ctx, c, kind{client.TypeIdentity, "managed identity", hint}, text)
+		return named[client.ManagedIdentityProperties](ctx, c, kind{client.TypeIdentity, "managed identity", hint}, text, "")
 	}
 	all, err := client.ListOfType[client.ManagedIdentity](ctx, c, "", client.TypeIdentity)
 	if err != nil {

@@ -123,8 +123,8 @@ type kind struct {
 	hint         string // what to do when there is none
 }
 
-// named finds a resource of the subscription by its name or id.
-func named[P any](ctx context.Context, c *client.Client, k kind, text string) (client.Resource[P], error) {
+// named finds a resource of the subscription by its name or id; in one resource group only, when group is not "".
+func named[P any](ctx context.Context, c *client.Client, k kind, text, group string) (client.Resource[P], error) {
 	if strings.HasPrefix(text, "/") {
 		if !hasType(text, k.resourceType) {
 			return client.Resource[P]{}, exit.Usagef("%s is not the id of a %s", text, k.what)
@@ -133,8 +133,8 @@ func named[P any](ctx context.Context, c *client.Client, k kind, text string) (c
 		err := c.Get(ctx, text, &r)
 		return r, err
 	}
-	found, err := client.ListOfType[client.Resource[P]](ctx, c, "", k.resourceType)
-	if err != nil {
+	found, err := client.ListOfType[client.Resource[P]](ctx, c, group, k.resourceType)
+	if err != nil && (group == "" || !client.NotFound(err)) {
 		return client.Resource[P]{}, err
 	}
 	var fits []client.Resource[P]
@@ -153,5 +153,29 @@ func Registry(ctx context.Context, c *client.Client, text string) (client.Regist
 		name = text
 	}
 	hint := "list them with 'fairlead registry list', or create it with 'fairlead registry create " + name + "'"
-	return named[client.RegistryProperties](ctx, c, kind{client.TypeRegistry, "registry", hint}, name)
+	return named[client.RegistryProperties](ctx, c, kind{client.TypeRegistry, "registry", hint}, name, "")
+}
+
+// Cluster finds a managed cluster by its name or id; in one resource group only, when group is not "".
+func Cluster(ctx context.Context, c *client.Client, text, group string) (client.Cluster, error) {
+	hint := "list them with 'fairlead kube list', or create it with 'fairlead kube create " + client.NameOf("/"+text) + "'"
+	return named[client.ClusterProperties](ctx, c, kind{client.TypeCluster, "cluster", hint}, text, group)
+}
+
+// OnlyCluster finds the cluster that is meant when none is named: the only one.
+func OnlyCluster(ctx context.Context, c *client.Client) (client.Cluster, error) {
+	all, err := client.ListOfType[client.Cluster](ctx, c, "", client.TypeCluster)
+	switch {
+	case err != nil:
+		return client.Cluster{}, err
+	case len(all) == 1:
+		return all[0], nil
+	case len(all) == 0:
+		return client.Cluster{}, exit.Errorf(exit.NotFound, "create one with 'fairlead kube create NAME'", "there is no cluster")
+	}
+	names := make([]string, len(all))
+	for i, each := range all {
+		names[i] = each.Name
+	}
+	return client.Cluster{}, exit.Errorf(exit.Usage, "name one with --cluster", "there are several clusters: %s", strings.Join(names, ", "))
 }

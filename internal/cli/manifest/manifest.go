@@ -1,6 +1,6 @@
 // Package manifest owns the forms in which a workload may be written down for `fairlead apply`: a container group's
-// YAML, the ARM JSON of one resource, several of either in one file, and the App Service description. It reads; what a
-// field means, and whether it exists, is for the server to say, so each schema exists once.
+// YAML, the ARM JSON of one resource, a Kubernetes object, several of them in one file, and the App Service description. It
+// reads; what a field means, and whether it exists, is for the server to say, so each schema exists once.
 package manifest
 
 import (
@@ -17,10 +17,12 @@ import (
 	"fairlead.dev/internal/cli/exit"
 )
 
-// Document is one resource as it was written. Exactly one of Resource and App is set.
+// Document is one resource as it was written. Exactly one of Resource, App and Object is set.
 type Document struct {
+	Number   int // in its file, from 1 on; 0 for an App
 	Resource *Resource
 	App      *App
+	Object   *Object
 }
 
 // Resource is an ARM resource. Body holds what a PUT sends: everything but id, type, name and apiVersion.
@@ -29,8 +31,8 @@ type Resource struct {
 	Body                       map[string]any
 }
 
-// limit is the most that a file may hold, in bytes, as for one request to the resource manager.
-const limit = 1 << 20
+// limit is the most that a file may hold, in bytes: a thousand Kubernetes objects have a few megabytes.
+const limit = 16 << 20
 
 // Parse reads a file's text. Names of the file are left to the caller's errors.
 func Parse(text []byte) ([]Document, error) {
@@ -46,12 +48,13 @@ func Parse(text []byte) ([]Document, error) {
 	}
 	var documents []Document
 	for i, part := range split(text) {
-		r, err := parseResource(part)
+		d, err := parseDocument(part)
 		if err != nil {
 			return nil, exit.Usagef("document %d: %w", i+1, err)
 		}
-		if r != nil {
-			documents = append(documents, Document{Resource: r})
+		if d != nil {
+			d.Number = i + 1
+			documents = append(documents, *d)
 		}
 	}
 	if len(documents) == 0 {
@@ -74,8 +77,8 @@ func split(text []byte) [][]byte {
 	return append(parts, part)
 }
 
-// parseResource reads one document; nil when it is empty. JSON is YAML, so one reader serves both.
-func parseResource(text []byte) (*Resource, error) {
+// parseDocument reads one document; nil when it is empty. JSON is YAML, so one reader serves both.
+func parseDocument(text []byte) (*Document, error) {
 	asJSON, err := yaml.YAMLToJSONStrict(text)
 	if err != nil {
 		return nil, fmt.Errorf("not YAML or JSON: %w", err)
@@ -92,6 +95,9 @@ func parseResource(text []byte) (*Resource, error) {
 	if _, template := body["resources"]; template && body["$schema"] != nil {
 		return nil, fmt.Errorf("this is an ARM template; give its resources one by one, with a type and a name")
 	}
+	if isKubernetes(body) {
+		return &Document{Object: parseObject(body, text)}, nil
+	}
 	r := &Resource{Body: body}
 	for field, value := range map[string]*string{"id": &r.ID, "type": &r.Type, "name": &r.Name, "apiVersion": &r.APIVersion} {
 		given, ok := body[field]
@@ -103,16 +109,13 @@ func parseResource(text []byte) (*Resource, error) {
 		}
 		delete(body, field)
 	}
-	if kind, ok := body["kind"].(string); ok && r.Type == "" && kind != "" {
-		return nil, fmt.Errorf("this looks like a Kubernetes %s, which is not for 'fairlead apply'", kind)
-	}
 	if !strings.Contains(r.Type, "/") {
 		return nil, fmt.Errorf("field \"type\" must name a resource type, such as Microsoft.ContainerInstance/containerGroups")
 	}
 	if err := checkSegments(r); err != nil {
 		return nil, err
 	}
-	return r, nil
+	return &Document{Resource: r}, nil
 }
 
 // checkSegments keeps names from becoming paths.
@@ -141,9 +144,12 @@ func (d Document) Fill(values map[string]string) {
 		}
 		return
 	}
-	walk("", d.Resource.Body, func(_, name string, set func(string)) {
+	walk("", d.body(), func(_, name string, set func(string)) {
 		if value, ok := values[name]; ok {
 			set(value)
+			if d.Object != nil {
+				d.Object.filled = true
+			}
 		}
 	})
 }
@@ -159,9 +165,16 @@ func (d Document) Unfilled() []string {
 		}
 		return left
 	}
-	walk("", d.Resource.Body, func(path, name string, _ func(string)) { left = append(left, path+": <"+name+">") })
+	walk("", d.body(), func(path, name string, _ func(string)) { left = append(left, path+": <"+name+">") })
 	slices.Sort(left)
 	return left
+}
+
+func (d Document) body() map[string]any {
+	if d.Object != nil {
+		return d.Object.Body
+	}
+	return d.Resource.Body
 }
 
 // walk visits every text value that is a placeholder.

@@ -50,6 +50,14 @@ func fileOf(stream any) (f *os.File, ok bool) {
 	return f, ok
 }
 
+// Unwatched gives the output that another program is to write to itself: the file or terminal behind w, if there is one.
+func Unwatched(w io.Writer) io.Writer {
+	if f, ok := fileOf(w); ok {
+		return f
+	}
+	return w
+}
+
 // IsTerminal reports whether one of the streams is a terminal.
 func IsTerminal(stream any) bool {
 	f, ok := fileOf(stream)
