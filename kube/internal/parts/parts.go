@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"k8s.io/klog/v2"
 )
 
 // Group is parts that run together.
@@ -38,6 +40,29 @@ func (g *Group) Start(name string, run func(context.Context) error) {
 		}
 	})
 }
+
+// Keep starts a part that the others can do without: when it ends by itself it is started again, later each time.
+func (g *Group) Keep(name string, run func(context.Context) error) {
+	g.Start(name, func(ctx context.Context) error {
+		for pause := shortest; ; pause = min(2*pause, longest) {
+			err := run(ctx)
+			if ctx.Err() != nil {
+				return nil
+			}
+			klog.ErrorS(errors.Join(err, errEnded), "A part ended and is started again", "part", name, "pause", pause)
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+		}
+	})
+}
+
+// Pauses before a part is started again.
+const (
+	shortest = 500 * time.Millisecond
+	longest  = time.Minute
+)
 
 // Err waits for the end of the group and gives its reason; nil when it was told to end.
 func (g *Group) Err() error {

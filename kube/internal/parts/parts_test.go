@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -31,6 +32,30 @@ func TestToldToEnd(t *testing.T) {
 		t.Error(err)
 	}
 	g.Close(0)
+}
+
+// TestKept has a part fail twice that the others can do without.
+func TestKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(t.Context())
+		starts, began := 0, time.Now()
+		steady := make(chan struct{})
+		g.Keep("cluster DNS", func(ctx context.Context) error {
+			if starts++; starts < 3 {
+				return errors.New("the port is taken")
+			}
+			close(steady)
+			return untilEnd(ctx)
+		})
+		<-steady
+		if g.Context().Err() != nil {
+			t.Error("the group ended with the part")
+		}
+		if waited := time.Since(began); waited != 3*shortest {
+			t.Errorf("it was started the third time after %s", waited)
+		}
+		g.Close(0)
+	})
 }
 
 // TestCloseLeavesWhatDoesNotHear has a part that never ends by itself.
