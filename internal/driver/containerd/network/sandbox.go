@@ -50,9 +50,18 @@ func (n *Network) plug(ctx context.Context, id string, ports []Port) (netip.Addr
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	raw, err := n.cni().AddNetworkList(ctx, list, n.runtimeConf(id, ports))
+	addr, err := n.add(ctx, list, n.runtimeConf(id, ports))
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("attach to the container network: %w", err)
+	}
+	return addr, nil
+}
+
+// add runs the CNI programs of a list and gives the address that they gave.
+func (n *Network) add(ctx context.Context, list *libcni.NetworkConfigList, conf *libcni.RuntimeConf) (netip.Addr, error) {
+	raw, err := n.cni().AddNetworkList(ctx, list, conf)
+	if err != nil {
+		return netip.Addr{}, err
 	}
 	result, err := types.NewResultFromResult(raw)
 	if err != nil {
@@ -108,11 +117,7 @@ func (n *Network) runtimeConf(id string, ports []Port) *libcni.RuntimeConf {
 // sandbox costs more time than all else here.
 func (n *Network) list(publish bool) (*libcni.NetworkConfigList, error) {
 	plugins := []map[string]any{{
-		"type": "bridge", "bridge": n.cfg.Bridge, "isDefaultGateway": true, "hairpinMode": true,
-		"ipam": map[string]any{
-			"type": "host-local", "dataDir": filepath.Join(n.cfg.Run, "ipam"),
-			"ranges": [][]map[string]any{{{"subnet": n.subnet.String(), "gateway": n.Gateway().String()}}},
-		},
+		"type": "bridge", "bridge": n.cfg.Bridge, "isDefaultGateway": true, "hairpinMode": true, "ipam": n.ipam(),
 	}}
 	if publish {
 		plugins = append(plugins, map[string]any{"type": "portmap", "snat": true, "capabilities": map[string]bool{"portMappings": true}})
@@ -122,6 +127,13 @@ func (n *Network) list(publish bool) (*libcni.NetworkConfigList, error) {
 		return nil, err
 	}
 	return libcni.ConfListFromBytes(raw)
+}
+
+func (n *Network) ipam() map[string]any {
+	return map[string]any{
+		"type": "host-local", "dataDir": filepath.Join(n.cfg.Run, "ipam"),
+		"ranges": [][]map[string]any{{{"subnet": n.subnet.String(), "gateway": n.Gateway().String()}}},
+	}
 }
 
 // makeNamespace makes a network namespace and keeps it by a mount at path. Its loopback interface is up, and its
