@@ -150,12 +150,16 @@ func TestClusterOfTwoNodes(t *testing.T) {
 	}
 }
 
+// command is upstream's kubectl as the cluster's administrator.
+func (b clusterBench) command(t *testing.T, plan cluster.Plan, args ...string) *exec.Cmd {
+	config := filepath.Join(b.names.clusters, plan.Key, "pki", "admin.kubeconfig")
+	return exec.CommandContext(t.Context(), os.Getenv("FAIRLEAD_KUBE"), append([]string{"kubectl", "--kubeconfig", config, "--request-timeout=60s"}, args...)...)
+}
+
 // kubectl runs upstream's kubectl as the cluster's administrator and gives what it prints.
 func (b clusterBench) kubectl(t *testing.T, plan cluster.Plan, args ...string) string {
 	t.Helper()
-	config := filepath.Join(b.names.clusters, plan.Key, "pki", "admin.kubeconfig")
-	cmd := exec.CommandContext(t.Context(), os.Getenv("FAIRLEAD_KUBE"), append([]string{"kubectl", "--kubeconfig", config, "--request-timeout=60s"}, args...)...)
-	out, err := cmd.CombinedOutput()
+	out, err := b.command(t, plan, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("kubectl %v: %v: %s", args, err, out)
 	}

@@ -41,7 +41,7 @@ func busybox(t *testing.T) []file {
 		t.Skip("needs busybox-static")
 	}
 	files := []file{{name: "bin/", mode: 0o755, kind: tar.TypeDir}, {name: "bin/busybox", mode: 0o755, body: binary}, {name: "tmp/", mode: 0o1777, kind: tar.TypeDir}}
-	for _, applet := range []string{"sh", "sleep", "cat", "id", "env", "httpd", "wget", "nslookup", "ps", "ls", "pwd", "dd", "tail", "stty", "kill", "hostname", "ip", "head", "touch"} {
+	for _, applet := range []string{"sh", "sleep", "cat", "id", "env", "httpd", "wget", "nslookup", "ps", "ls", "pwd", "dd", "tail", "stty", "kill", "hostname", "ip", "head", "touch", "tar"} {
 		files = append(files, file{name: "bin/" + applet, kind: tar.TypeSymlink, link: "busybox"})
 	}
 	return append(files,

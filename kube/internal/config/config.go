@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -27,6 +28,9 @@ type Config struct {
 	DNSDomain   string       `json:"dnsDomain"` // "" is cluster.local
 	// Server is where the API server is reached by nodes and by clients outside: "10.64.0.9:6443".
 	Server netip.AddrPort `json:"server"`
+	// LoadBalancers are addresses on the network that the nodes share which are the cluster's to give to Services of type
+	// LoadBalancer. A node takes those that it answers for.
+	LoadBalancers []netip.Addr `json:"loadBalancers,omitempty"`
 
 	ControlPlane *ControlPlane `json:"controlPlane,omitempty"` // nil: this process is none
 	Node         *Node         `json:"node,omitempty"`         // nil: this process is none
@@ -45,6 +49,9 @@ type ControlPlane struct {
 	Authorization  string `json:"authorization,omitempty"`
 	// Admission is a file of the kind AdmissionConfiguration; "" for none.
 	Admission string `json:"admission,omitempty"`
+	// Front is the address from which requests come whose X-Forwarded headers the ingress proxy believes: that of the proxy
+	// in front of it, which ends TLS. None is believed when it is missing.
+	Front netip.Addr `json:"front,omitzero"`
 }
 
 // Node is the part of a process that is a node: a kubelet and the services' proxy. It runs in a mount namespace of its
@@ -55,6 +62,7 @@ type Node struct {
 	PodCIDR netip.Prefix      `json:"podCIDR"` // of the pods on it, a part of the cluster's
 	Dir     string            `json:"dir"`     // where its configuration is written
 	Socket  string            `json:"socket"`  // of the containerd with CRI that is this node's alone
+	Volumes string            `json:"volumes"` // where the directories of persistent volumes are
 	Labels  map[string]string `json:"labels,omitempty"`
 	// ProviderID names the node as its cloud does; "" for none.
 	ProviderID string `json:"providerID,omitempty"`
@@ -110,6 +118,7 @@ func (c Config) Validate() error {
 	must(c.ServiceCIDR.IsValid() && c.ServiceCIDR == c.ServiceCIDR.Masked(), "serviceCIDR", "is a range such as 10.96.0.0/16")
 	must(!c.PodCIDR.Overlaps(c.ServiceCIDR), "serviceCIDR", "may not overlap podCIDR")
 	must(c.Server.IsValid() && c.Server.Port() != 0, "server", "is an address and a port")
+	must(!slices.ContainsFunc(c.LoadBalancers, func(a netip.Addr) bool { return !a.Is4() }), "loadBalancers", "are IPv4 addresses")
 	must(c.ControlPlane != nil || c.Node != nil, "controlPlane, node", "one of them has to be there")
 	if p := c.ControlPlane; p != nil {
 		must(p.Issuer == "" || strings.HasPrefix(p.Issuer, "https://"), "controlPlane.issuer", "is an https URL")
@@ -122,6 +131,7 @@ func (c Config) Validate() error {
 		must(n.Address.IsValid(), "node.address", "is an IP address")
 		must(filepath.IsAbs(n.Dir), "node.dir", "is an absolute path")
 		must(filepath.IsAbs(n.Socket), "node.socket", "is an absolute path")
+		must(filepath.IsAbs(n.Volumes), "node.volumes", "is an absolute path")
 		must(n.PodCIDR.IsValid() && c.PodCIDR.Contains(n.PodCIDR.Addr()) && n.PodCIDR.Bits() >= c.PodCIDR.Bits(), "node.podCIDR", "is a part of podCIDR")
 		must(filepath.IsAbs(n.CgroupRoot), "node.cgroupRoot", "is an absolute path")
 		if p := n.CredentialProviders; p != nil {
@@ -137,6 +147,10 @@ func (c Config) DNSAddress() netip.Addr { return nth(c.ServiceCIDR, 10) }
 
 // ServiceAddress is the service address of the API server itself: the first of the range.
 func (c Config) ServiceAddress() netip.Addr { return nth(c.ServiceCIDR, 1) }
+
+// IngressHosts is the file in which the names stand that Ingresses of the cluster serve: {"hosts": ["shop.example"]}. Names
+// like "*.example" stand for one label in place of the star.
+func (c Config) IngressHosts() string { return filepath.Join(c.Dir, "ingress-hosts.json") }
 
 func nth(p netip.Prefix, n int) netip.Addr {
 	a := p.Addr()

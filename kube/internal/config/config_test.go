@@ -10,7 +10,7 @@ import (
 const good = `{
   "cluster": "demo", "dir": "/data", "podCIDR": "10.244.0.0/16", "serviceCIDR": "10.0.0.0/16", "server": "10.64.0.9:6443",
   "controlPlane": {"issuer": "https://oidc.example/demo/"},
-  "node": {"name": "node0", "address": "10.64.0.9", "podCIDR": "10.244.0.0/24", "dir": "/data/node0", "socket": "/run/c.sock", "cgroupRoot": "/x/node0"}
+  "node": {"name": "node0", "address": "10.64.0.9", "podCIDR": "10.244.0.0/24", "dir": "/data/node0", "socket": "/run/c.sock", "volumes": "/data/node0/volumes", "cgroupRoot": "/x/node0"}
 }`
 
 func read(t *testing.T, text string) (Config, error) {
@@ -48,6 +48,8 @@ func TestFaultsAreNamed(t *testing.T) {
 		{`"issuer": "https://oidc.example/demo/"`, `"issuer": "http://oidc.example/"`, "controlPlane.issuer"},
 		{`"podCIDR": "10.244.0.0/24"`, `"podCIDR": "10.245.0.0/24"`, "node.podCIDR"},
 		{`"socket": "/run/c.sock"`, `"socket": "c.sock"`, "node.socket"},
+		{`"volumes": "/data/node0/volumes"`, `"volumes": ""`, "node.volumes"},
+		{`"cluster": "demo"`, `"cluster": "demo", "loadBalancers": ["10.64.0.20", "::1"]`, "loadBalancers"},
 		{`"name": "node0"`, `"name": "node0", "colour": "red"`, "colour"},
 	} {
 		if !strings.Contains(good, c.was) {

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"fairlead.dev/kube/internal/addons"
 	"fairlead.dev/kube/internal/config"
 	"fairlead.dev/kube/internal/notify"
 	"fairlead.dev/kube/internal/parts"
@@ -73,6 +74,9 @@ func (c *ControlPlane) Run(ctx context.Context, ready func()) error {
 	g.Start("kube-controller-manager", func(ctx context.Context) error { return runControllerManager(ctx, c.controllerArgs(files)) })
 	g.Start("kube-scheduler", func(ctx context.Context) error { return runScheduler(ctx, c.schedulerArgs(files)) })
 	ready()
+	if err := addons.StartControlPlane(g, c.cfg, c.certs); err != nil {
+		return err
+	}
 	return g.Err()
 }
 

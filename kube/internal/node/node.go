@@ -17,6 +17,7 @@ import (
 	kubeproxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 
+	"fairlead.dev/kube/internal/addons"
 	"fairlead.dev/kube/internal/config"
 	"fairlead.dev/kube/internal/notify"
 	"fairlead.dev/kube/internal/parts"
@@ -63,6 +64,9 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 	})
 	if err := n.awaitReady(g.Context(), f.kubelet); err != nil {
 		return errors.Join(err, context.Cause(g.Context()))
+	}
+	if err := addons.StartNode(g, n.cfg, n.certs); err != nil {
+		return err
 	}
 	ready()
 	return g.Err()

@@ -101,18 +101,18 @@ func (n *node) kubeFile() string { return n.dir("fairlead-kube.json") }
 
 // kube gives the process of fairlead-kube on this node. The file that it reads is the contract between the two programs;
 // package config of module fairlead.dev/kube documents it.
-func (n *node) kube(program string, server netip.AddrPort) process.Program {
+func (n *node) kube(program string, server netip.AddrPort, balancers []netip.Addr) process.Program {
 	self := object{
 		"name": n.name(), "address": n.state.Address, "podCIDR": n.podCIDR(), "dir": n.dir("kube"), "socket": n.daemon().Socket(),
 		"cgroupRoot": n.cgroup(), "labels": n.plan.Nodes[n.index].Labels, "providerID": n.plan.Nodes[n.index].ProviderID,
-		"verifyPull": n.plan.VerifyPull,
+		"verifyPull": n.plan.VerifyPull, "volumes": n.dir("volumes"),
 	}
 	if c := n.credentials(); c != nil {
 		self["credentialProviders"] = c
 	}
 	file := object{
 		"cluster": n.plan.Name, "dir": filepath.Join(n.cfg.Dir, n.plan.Key), "podCIDR": n.plan.PodCIDR, "serviceCIDR": n.plan.ServiceCIDR,
-		"dnsDomain": n.plan.DNSDomain, "server": server.String(), "node": self,
+		"dnsDomain": n.plan.DNSDomain, "server": server.String(), "loadBalancers": balancers, "node": self,
 	}
 	if n.index == 0 {
 		file["controlPlane"] = n.controlPlane()
@@ -125,7 +125,7 @@ func (n *node) kube(program string, server netip.AddrPort) process.Program {
 }
 
 func (n *node) controlPlane() object {
-	out := object{"names": n.plan.Hosts, "issuer": n.plan.Issuer}
+	out := object{"names": n.plan.Hosts, "issuer": n.plan.Issuer, "front": n.cfg.Network.Gateway()}
 	for name, text := range map[string][]byte{
 		"authentication": n.plan.Authentication, "authorization": n.plan.Authorization, "admission": n.plan.Admission,
 	} {

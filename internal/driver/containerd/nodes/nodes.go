@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,7 +83,13 @@ type node struct {
 // state is what is kept of a node while the machine runs, for the cluster to be found again.
 type state struct {
 	Address string `json:"address"`
+	// LoadBalancers are further addresses on the container network, which the cluster gives to its load balancers. The first
+	// node keeps them for all.
+	LoadBalancers []netip.Addr `json:"loadBalancers,omitempty"`
 }
+
+// loadBalancers is how many addresses a cluster has for load balancers, as long as the network has so many.
+const loadBalancers = 8
 
 func (n *Nodes) node(plan cluster.Plan, index int) *node {
 	return &node{cfg: n.cfg, plan: plan, index: index}

@@ -112,9 +112,10 @@ func (n *node) settle(ctx context.Context) error {
 	}
 	if raw, err := os.ReadFile(n.run("state.json")); err == nil && json.Unmarshal(raw, &n.state) == nil &&
 		n.cfg.Network.Alive(n.id()) && n.world().alive() {
-		return n.cfg.Cgroups.CreateEverywhere(n.cgroup())
+		return errors.Join(n.cfg.Cgroups.CreateEverywhere(n.cgroup()), n.keepState(ctx))
 	}
 	// What is left of it is of no use without the rest.
+	n.state = state{}
 	if err := n.end(ctx); err != nil {
 		return err
 	}
@@ -131,6 +132,20 @@ func (n *node) settle(ctx context.Context) error {
 	n.state.Address = addr.String()
 	if err := n.world().create(); err != nil {
 		return err
+	}
+	return n.keepState(ctx)
+}
+
+// keepState writes down what the node has on this machine, after reserving what it does not have yet.
+func (n *node) keepState(ctx context.Context) error {
+	if n.index == 0 && len(n.state.LoadBalancers) == 0 {
+		if err := n.cfg.Network.Release(ctx, n.id(), loadBalancers); err != nil {
+			return err
+		}
+		var err error
+		if n.state.LoadBalancers, err = n.cfg.Network.Reserve(ctx, n.id(), loadBalancers); err != nil {
+			n.cfg.Log.Warn("a cluster has fewer addresses for load balancers", "cluster", n.plan.Name, "addresses", len(n.state.LoadBalancers), "error", err)
+		}
 	}
 	raw, err := json.Marshal(n.state)
 	if err != nil {
@@ -152,7 +167,7 @@ func (r *running) startNode(ctx context.Context, n *node, program string, progre
 	if err := n.loadImages(ctx, program); err != nil {
 		return fmt.Errorf("load the cluster's own images on node %s: %w", n.name(), err)
 	}
-	kube := n.kube(program, r.server())
+	kube := n.kube(program, r.server(), r.nodes[0].state.LoadBalancers)
 	kube.Status = progress
 	kubernetes, err := process.Supervise(ctx, kube, n.cfg.Log)
 	if err != nil {
@@ -190,7 +205,7 @@ func (n *node) end(ctx context.Context) error {
 	if err := n.endPods(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(n.world().remove(), n.cfg.Network.Detach(ctx, n.id(), nil), n.cfg.Cgroups.RemovePatiently(ctx, n.cgroup())); err != nil {
+	if err := errors.Join(n.world().remove(), n.cfg.Network.Release(ctx, n.id(), loadBalancers), n.cfg.Network.Detach(ctx, n.id(), nil), n.cfg.Cgroups.RemovePatiently(ctx, n.cgroup())); err != nil {
 		return err
 	}
 	return os.RemoveAll(n.run())
