@@ -331,7 +331,7 @@ func (s *Service) Clusters() []Cluster {
 	return out
 }
 
-// Reach gives the address of the API server that has a name, when it runs.
+// Reach gives the address of the API server that has a name; the address is invalid while it does not run.
 func (s *Service) Reach(host string) (netip.AddrPort, bool) {
 	for _, o := range s.all() {
 		if !slices.ContainsFunc(o.cluster().Hosts, func(h string) bool { return strings.EqualFold(h, host) }) {
@@ -340,6 +340,7 @@ func (s *Service) Reach(host string) (netip.AddrPort, bool) {
 		if a := o.access(); a != nil {
 			return a.Server, true
 		}
+		return netip.AddrPort{}, true
 	}
 	return netip.AddrPort{}, false
 }

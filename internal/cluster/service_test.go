@@ -117,8 +117,11 @@ func TestLifeOfACluster(t *testing.T) {
 		if _, err := b.Access(ctx, id); !errors.Is(err, cluster.ErrNotRunning) {
 			t.Errorf("access before it runs: %v", err)
 		}
-		if _, ok := b.Reach("demo.example"); ok {
-			t.Error("it is reached before it runs")
+		if to, ok := b.Reach("demo.example"); !ok || to.IsValid() {
+			t.Errorf("before it runs it is reached at %v, %v", to, ok)
+		}
+		if _, ok := b.Reach("other.example"); ok {
+			t.Error("another is reached")
 		}
 		release()
 		if s = b.at("Succeeded", "Running"); s.Progress != "" {

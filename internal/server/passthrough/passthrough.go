@@ -19,7 +19,8 @@ import (
 )
 
 // Route gives where connections for a server name lead, a name in lower case and without a final dot; false for those
-// that the listener's own server answers.
+// that the listener's own server answers. An invalid address ends the connection: whoever answered in the place of the one
+// who is meant would only be taken for an impostor.
 type Route func(serverName string) (netip.AddrPort, bool)
 
 // New gives a listener whose connections look at their first message when they are first read, and pass themselves on if
@@ -114,6 +115,9 @@ const dialLimit = 5 * time.Second
 
 // passOn connects both sides until both have ended what they say, or one is lost.
 func (c *conn) passOn(to netip.AddrPort) error {
+	if !to.IsValid() {
+		return fmt.Errorf("nobody is there to pass the connection on to: %w", net.ErrClosed)
+	}
 	there, err := net.DialTimeout("tcp", to.String(), dialLimit)
 	if err != nil {
 		return fmt.Errorf("pass the connection on: %w", err)

@@ -55,6 +55,11 @@ type front struct {
 // newFront starts a server that answers "own" and leads connections for the name elsewhere to a TCP address.
 func newFront(t *testing.T, to net.Addr) front {
 	t.Helper()
+	return newFrontTo(t, netip.MustParseAddrPort(to.String()))
+}
+
+func newFrontTo(t *testing.T, to netip.AddrPort) front {
+	t.Helper()
 	pair, trust := certificate(t, own)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -65,7 +70,7 @@ func newFront(t *testing.T, to net.Addr) front {
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}},
 	}
 	route := func(name string) (netip.AddrPort, bool) {
-		return netip.MustParseAddrPort(to.String()), name == elsewhere
+		return to, name == elsewhere
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.ServeTLS(passthrough.New(l, route), "", "") }()
@@ -314,6 +319,13 @@ func TestNobodyThere(t *testing.T) {
 		t.Errorf("the client is told %v", err)
 	}
 	f.log.await(t, "connection refused")
+
+	f = newFrontTo(t, netip.AddrPort{})
+	_, err = tls.Dial("tcp", f.address, &tls.Config{ServerName: elsewhere})
+	if !errors.Is(err, io.EOF) {
+		t.Errorf("the client is told %v", err)
+	}
+	f.log.await(t, "nobody is there")
 }
 
 // certificate makes one for a name, which is its own authority.
