@@ -1,0 +1,3 @@
+package kubernetes_test
+
+import _ "k8s.io/client-go/kubernetes/fake"
