@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -23,7 +24,7 @@ const (
 func (q *inquiry) badReference() *finding {
 	f := q.asIs()
 	if fixed, ok := content.CorrectReference(q.container.Image); ok {
-		f.fix = []Fix{q.useImage("write the image's name as it would be valid", fixed)}
+		f.fix = q.kind.useImage(q, "write the image's name as it would be valid", fixed)
 	}
 	return f
 }
@@ -56,7 +57,7 @@ func (q *inquiry) unknownHost(ctx context.Context) (*finding, error) {
 	}
 	if len(near) > 0 {
 		f.summary += "; the nearest are " + strings.Join(near, ", ")
-		f.fix = []Fix{q.useImage("take the image from the registry that was probably meant", q.named(near[0], q.ref.Repository, q.ref.Version()))}
+		f.fix = q.kind.useImage(q, "take the image from the registry that was probably meant", q.named(near[0], q.ref.Repository, q.ref.Version()))
 	}
 	return f, nil
 }
@@ -82,7 +83,7 @@ func (q *inquiry) defaultedHost(ctx context.Context, f *finding) (*finding, erro
 		}
 		if _, err := v.Manifest(ctx, repository, q.ref.Version()); err == nil {
 			f.summary += "; " + r.Name + " has this image"
-			f.fix = []Fix{q.useImage("name the registry", q.named(q.Origin.LoginServer(r.Name), repository, q.ref.Version()))}
+			f.fix = q.kind.useImage(q, "name the registry", q.named(q.Origin.LoginServer(r.Name), repository, q.ref.Version()))
 			return f, nil
 		}
 	}
@@ -147,7 +148,7 @@ func (q *inquiry) repositoryUnknown(ctx context.Context, v *registry.View) (*fin
 	}
 	f.summary += "; " + repositories[i] + " is there"
 	if _, err := v.Manifest(ctx, repositories[i], q.ref.Version()); err == nil {
-		f.fix = []Fix{q.useImage("take the repository that was probably meant", q.named(q.ref.Host, repositories[i], q.ref.Version()))}
+		f.fix = q.kind.useImage(q, "take the repository that was probably meant", q.named(q.ref.Host, repositories[i], q.ref.Version()))
 	}
 	return f, nil
 }
@@ -190,7 +191,7 @@ func (q *inquiry) manifestUnknown(ctx context.Context, v *registry.View) (*findi
 		if q.ref.Digest != "" {
 			version = string(tags[0].Digest)
 		}
-		f.fix = []Fix{q.useImage("take the newest that is there", q.named(q.ref.Host, q.ref.Repository, version))}
+		f.fix = q.kind.useImage(q, "take the newest that is there", q.named(q.ref.Host, q.ref.Repository, version))
 	}
 	return f, nil
 }
@@ -205,6 +206,61 @@ func (q *inquiry) platform(m registry.Manifest) *finding {
 		return &finding{code: pull.ErrPlatformAbsent.Code, stage: pull.StagePlatform, summary: fault.From(err).Message}
 	}
 	return nil
+}
+
+// platformAbsent is an image that is not built for the node; another tag of it may be.
+func (q *inquiry) platformAbsent(ctx context.Context) (*finding, error) {
+	f := q.asIs()
+	r, err := q.Registry.Lookup(ctx, q.endpoint.Registry.Name())
+	if err != nil {
+		return f, absent(err)
+	}
+	v, ok, err := q.open(ctx, r, q.principal, q.caller)
+	if err != nil || !ok {
+		return f, err
+	}
+	tags, err := v.NewestTags(ctx, q.ref.Repository, newestTags)
+	if err != nil {
+		return f, absent(err)
+	}
+	for _, t := range tags {
+		m, err := v.Manifest(ctx, q.ref.Repository, t.Name)
+		if err != nil {
+			continue // it went meanwhile
+		}
+		if q.runs(ctx, v, m) {
+			f.summary += "; the tag " + t.Name + " is"
+			f.fix = q.kind.useImage(q, "take the newest that is built for this platform", q.named(q.ref.Host, q.ref.Repository, t.Name))
+			break
+		}
+	}
+	return f, nil
+}
+
+// runs reports whether an image is built for the node.
+func (q *inquiry) runs(ctx context.Context, v *registry.View, m registry.Manifest) bool {
+	parsed, err := content.ParseManifest(m.MediaType, m.Body)
+	if err != nil {
+		return false
+	}
+	if parsed.IsIndex() {
+		_, err := content.Select(parsed.Manifests, q.Platform)
+		return err == nil
+	}
+	if parsed.Config == nil {
+		return false
+	}
+	blob, size, err := v.OpenBlob(ctx, q.ref.Repository, parsed.Config.Digest)
+	if err != nil || size > content.MaxConfig {
+		return false
+	}
+	defer blob.Close()
+	body, err := io.ReadAll(blob)
+	if err != nil {
+		return false
+	}
+	config, err := content.ParseImageConfig(body)
+	return err == nil && config.Platform.Architecture != "" && q.Platform.Runs(config.Platform)
 }
 
 // named puts a reference together; version is a tag or a digest.

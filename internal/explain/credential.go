@@ -83,16 +83,16 @@ func (q *inquiry) refused(ctx context.Context) (*finding, error) {
 	default:
 		return nil, err
 	}
-	f.fix = q.newSecret(c)
+	f.fix = q.kind.newSecret(q, c)
 	if f.code == authAppUnknown {
-		f.fix = q.newIdentity()
+		f.fix = q.kind.newIdentity(q)
 	}
 	return f, nil
 }
 
 // refusedRegistryUser is about users that only the registry knows. The admin user is never suggested as the way out.
 func (q *inquiry) refusedRegistryUser(ctx context.Context, c pull.Candidate, f *finding) error {
-	f.fix = q.newIdentity()
+	f.fix = q.kind.newIdentity(q)
 	if c.Username == refreshUser {
 		f.code, f.summary = authTokenExpired, "the password is a registry token, which holds for three hours at most"
 		return nil
@@ -135,7 +135,7 @@ func (q *inquiry) wrongSecret(ctx context.Context, c pull.Candidate) (code, summ
 func (q *inquiry) identityGone(context.Context) (*finding, error) {
 	f := q.asIs()
 	f.summary = fmt.Sprintf("the identity %s gets no token: it was deleted or disabled", q.used().Identity.Resource.Name())
-	f.fix = q.newIdentity()
+	f.fix = q.kind.newIdentity(q)
 	return f, nil
 }
 
@@ -148,7 +148,7 @@ func (q *inquiry) unusable(ctx context.Context) (*finding, error) {
 	}
 	f.summary = q.unusableSummary(f, meant)
 	if meant == nil {
-		f.fix = q.newIdentity()
+		f.fix = q.kind.newIdentity(q)
 		return f, nil
 	}
 	if q.principal, err = q.managed(ctx, meant.Resource); absent(err) != nil {

@@ -97,12 +97,20 @@ func (e *Explainer) Why(ctx context.Context, caller identity.Principal, workload
 	var all sync.WaitGroup
 	for i, c := range group.Containers {
 		all.Go(func() {
-			q := &inquiry{Explainer: e, caller: caller, group: group, status: status, container: c, entitled: true}
+			q := &inquiry{Explainer: e, siblings: siblingsOf(group), caller: caller, group: group, status: status, container: c, kind: groupKind{}, entitled: true}
 			reports[i], errs[i] = q.answer(ctx)
 		})
 	}
 	all.Wait()
 	return reports, errors.Join(errs...)
+}
+
+func siblingsOf(g run.Group) []sibling {
+	var out []sibling
+	for _, id := range g.Identities {
+		out = append(out, sibling{id.PrincipalID, "the identity " + id.Resource.Name() + ", which this workload has too"})
+	}
+	return out
 }
 
 // may reports whether p may do an action on a scope.
@@ -127,6 +135,8 @@ type inquiry struct {
 	group     run.Group
 	status    run.Status
 	container run.Container
+	kind      kind
+	siblings  []sibling // which a role may have been meant for, given to them by mistake
 
 	first, last *pull.Attempt // as recorded; nil where there is none
 	ref         content.Reference
@@ -139,6 +149,12 @@ type inquiry struct {
 	principal   identity.Principal // of the credential that was used; zero when that is nobody known
 	considered  []access.Considered
 	allowed     bool // whether principal may pull
+}
+
+// sibling is an identity beside the one that pulls.
+type sibling struct {
+	principalID string
+	what        string // "the identity web-id, which this workload has too"
 }
 
 // finding is one thing that is wrong.
@@ -170,12 +186,27 @@ func (q *inquiry) ask(ctx context.Context) (err error) {
 	if q.first, q.last, err = q.Groups.Attempts(ctx, q.group.ID, q.container.Name); err != nil {
 		return err
 	}
-	if q.ref, err = content.ParseReference(q.container.Image); err == nil {
-		if err := q.locate(ctx); err != nil {
-			return err
-		}
+	if err := q.prepare(ctx); err != nil {
+		return err
+	}
+	if q.ref.Repository != "" {
 		q.candidates = run.Candidates(q.group, q.ref, q.sameRegistry(ctx))
 	}
+	return q.try(ctx)
+}
+
+// prepare reads the reference, which stays zero when it is none, and finds the registry.
+func (q *inquiry) prepare(ctx context.Context) error {
+	ref, err := content.ParseReference(q.container.Image)
+	if err != nil {
+		return nil //nolint:nilerr // the pull finds the same, and says so
+	}
+	q.ref = ref
+	return q.locate(ctx)
+}
+
+// try has the right to pull asked now with the candidates, and looks up who asked.
+func (q *inquiry) try(ctx context.Context) (err error) {
 	if err := q.tryNow(ctx); err != nil {
 		return err
 	}
@@ -247,13 +278,15 @@ func (q *inquiry) find(ctx context.Context) (*finding, error) {
 	case q.endpoint.Registry.IsZero():
 		return q.elsewhere(), nil
 	case q.failure.Stage == pull.StageCredential:
-		return q.unusable(ctx)
+		return q.kind.stranger(ctx, q)
 	case q.failure.Stage == pull.StageIdentity && code == pull.ErrIdentityGone.Code:
 		return q.identityGone(ctx)
 	case code == pull.ErrRefused.Code:
 		return q.refused(ctx)
 	case code == pull.ErrDenied.Code:
 		return q.denied(ctx)
+	case code == pull.ErrPlatformAbsent.Code:
+		return q.platformAbsent(ctx)
 	case q.failure.Stage == pull.StageManifest && q.failure.Err.Kind == fault.NotFound:
 		if found, err := q.content(ctx); err != nil || found != nil {
 			return found, err

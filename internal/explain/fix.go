@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -14,6 +15,23 @@ import (
 
 // The API version that az is told to use for container groups.
 const azGroupVersion = "2023-05-01"
+
+// kind is what differs between kinds of workloads: the commands that change one.
+type kind interface {
+	// useImage has the container run another image.
+	useImage(q *inquiry, why, image string) []Fix
+	// newIdentity has the workload pull in a new way, as the credential that it has is good for nothing.
+	newIdentity(q *inquiry) []Fix
+	// newSecret makes a secret for the application that c names and gives it to the workload.
+	newSecret(q *inquiry, c pull.Candidate) []Fix
+	// stranger is about a pull that had to go without a credential.
+	stranger(ctx context.Context, q *inquiry) (*finding, error)
+}
+
+// groupKind are container groups and web apps.
+type groupKind struct{}
+
+func (groupKind) stranger(ctx context.Context, q *inquiry) (*finding, error) { return q.unusable(ctx) }
 
 // identityType is the resource type of user-assigned identities.
 const identityType = "Microsoft.ManagedIdentity/userAssignedIdentities"
@@ -82,7 +100,7 @@ func (q *inquiry) attached(id pull.Identity) bool {
 }
 
 // newIdentity makes an identity for the workload, gives it the role and has the workload pull with it.
-func (q *inquiry) newIdentity() []Fix {
+func (groupKind) newIdentity(q *inquiry) []Fix {
 	group, name := q.group.ID.ResourceGroup(), q.group.ID.Name()+"-pull"
 	id := resource.GroupID(q.group.ID.Subscription(), group).Provider(identityType, name)
 	assign := q.assign(id.String())
@@ -106,7 +124,7 @@ func azShow(id resource.ID, property string) string {
 }
 
 // newSecret makes a secret and hands it to the workload unseen. Other secrets of the application stay: others use them.
-func (q *inquiry) newSecret(c pull.Candidate) []Fix {
+func (groupKind) newSecret(q *inquiry, c pull.Candidate) []Fix {
 	reset := line("fairlead", "sp", "reset", c.Username, "--append", "--output", "secret")
 	use := line(append(q.update(), "--server", q.ref.Host, "--username", c.Username, "--credential-stdin")...)
 	azSecret := `"$(` + line("az", "ad", "sp", "credential", "reset", "--id", c.Username, "--append", "--query", "password", "-o", "tsv") + `)"`
@@ -127,11 +145,11 @@ func (q *inquiry) newSecret(c pull.Candidate) []Fix {
 const azHole = "{secret}"
 
 // useImage has the container run another image.
-func (q *inquiry) useImage(why, image string) Fix {
+func (groupKind) useImage(q *inquiry, why, image string) []Fix {
 	args := append(q.update(), "--image", image)
 	if q.group.Web != nil {
-		return Fix{Why: why, Command: line(args...), Az: line("az", "webapp", "config", "container", "set",
-			"-g", q.group.ID.ResourceGroup(), "-n", q.group.ID.Name(), "--container-image-name", image)}
+		return []Fix{{Why: why, Command: line(args...), Az: line("az", "webapp", "config", "container", "set",
+			"-g", q.group.ID.ResourceGroup(), "-n", q.group.ID.Name(), "--container-image-name", image)}}
 	}
 	if len(q.group.Containers) > 1 {
 		args = append(args, "--container", q.container.Name)
@@ -141,7 +159,7 @@ func (q *inquiry) useImage(why, image string) Fix {
 	if !q.hasSecrets() && !slices.ContainsFunc(q.group.Credentials, hasPassword) {
 		f.Az = q.azSet(fmt.Sprintf("properties.containers[%d].properties.image=%s", at, image))
 	}
-	return f
+	return []Fix{f}
 }
 
 // update begins the command that changes the workload.

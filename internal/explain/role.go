@@ -113,9 +113,9 @@ func (q *inquiry) nearMiss(ctx context.Context, c access.Considered) (code, why 
 	case c.PrincipalID == q.principal.ClientID():
 		return roleWrongPrincipal, fmt.Sprintf("%s is assigned to the client id %s instead of the principal id %s", c.Role, c.PrincipalID, q.principal.ID()), nil
 	}
-	for _, sibling := range q.group.Identities {
-		if strings.EqualFold(sibling.PrincipalID, c.PrincipalID) {
-			return roleWrongPrincipal, fmt.Sprintf("%s is assigned to the identity %s, which this workload has too, but not to the one that it pulls with", c.Role, sibling.Resource.Name()), nil
+	for _, sibling := range q.siblings {
+		if strings.EqualFold(sibling.principalID, c.PrincipalID) {
+			return roleWrongPrincipal, fmt.Sprintf("%s is assigned to %s, but not to the one that it pulls with", c.Role, sibling.what), nil
 		}
 	}
 	return q.strangersMiss(ctx, c)
