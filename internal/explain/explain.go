@@ -48,7 +48,7 @@ type Authorizer interface {
 	Authorize(ctx context.Context, r pull.Request) (content.Digest, pull.Attempt, error)
 }
 
-// Deps is what an Explainer reads from. All but Platform must be set.
+// Deps is what an Explainer reads from. All but Platform and Clusters must be set.
 type Deps struct {
 	Groups     Groups
 	Pull       Authorizer
@@ -59,6 +59,7 @@ type Deps struct {
 	Origin     resource.Origin
 	Platform   content.Platform // of the node; this machine's when not set
 	Now        func() time.Time
+	Clusters   Clusters // nil: there are no managed clusters
 }
 
 // Explainer answers why.

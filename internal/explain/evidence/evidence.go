@@ -5,6 +5,7 @@ package evidence
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -151,20 +152,21 @@ type Unread struct {
 
 // Most that a document holds.
 const (
-	MaxPods    = 100
-	MaxSecrets = 200
-	maxEntries = 200
+	MaxPods       = 100
+	MaxSecrets    = 200
+	maxEntries    = 200
+	maxContainers = 50
 )
 
 // Validate finds the first fault; field is its path.
 func (e Evidence) Validate() (field string, err error) {
 	switch {
 	case e.Namespace == "":
-		return "namespace", fmt.Errorf("name the namespace")
+		return "namespace", errors.New("name the namespace")
 	case e.Asked.Kind == "" || e.Asked.Name == "":
-		return "asked", fmt.Errorf("name the workload by its kind and name")
+		return "asked", errors.New("name the workload by its kind and name")
 	case e.Controller.Kind == "" || e.Controller.Name == "":
-		return "controller", fmt.Errorf("name what makes the pods by its kind and name")
+		return "controller", errors.New("name what makes the pods by its kind and name")
 	case len(e.Pods) > MaxPods:
 		return "pods", fmt.Errorf("there are %d pods; the limit is %d", len(e.Pods), MaxPods)
 	case len(e.Secrets) > MaxSecrets:
@@ -172,11 +174,14 @@ func (e Evidence) Validate() (field string, err error) {
 	}
 	for i, p := range e.Pods {
 		if p.Name == "" {
-			return fmt.Sprintf("pods[%d].name", i), fmt.Errorf("name the pod")
+			return fmt.Sprintf("pods[%d].name", i), errors.New("name the pod")
+		}
+		if len(p.Containers) > maxContainers {
+			return fmt.Sprintf("pods[%d].containers", i), fmt.Errorf("there are %d containers; the limit is %d", len(p.Containers), maxContainers)
 		}
 		for j, c := range p.Containers {
 			if c.Name == "" || c.Image == "" {
-				return fmt.Sprintf("pods[%d].containers[%d]", i, j), fmt.Errorf("a container has a name and an image")
+				return fmt.Sprintf("pods[%d].containers[%d]", i, j), errors.New("a container has a name and an image")
 			}
 		}
 	}
