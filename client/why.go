@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 )
 
@@ -89,6 +90,43 @@ type Fix struct {
 // Why asks whether the workload with this resource id can pull, one report for each container.
 func (c *Client) Why(ctx context.Context, workload string) ([]Report, error) {
 	return List[Report](ctx, c, workload+"/why")
+}
+
+// PodsReport says why the pods of one workload in Kubernetes can or cannot pull.
+type PodsReport struct {
+	Kind      string      `json:"kind"`
+	Namespace string      `json:"namespace"`
+	Name      string      `json:"name"`
+	Summary   string      `json:"summary"` // "3 of 3 replicas cannot pull, for one reason"
+	Pods      int         `json:"pods"`    // looked at
+	Unable    int         `json:"unable"`  // of them, those that cannot pull
+	LeftOut   int         `json:"leftOut"`
+	Reports   []PodReport `json:"reports"`
+	Unread    []Unread    `json:"unread"`
+}
+
+// PodReport is the report about a container of the pods that it holds for alike.
+type PodReport struct {
+	Report
+	Pods []string `json:"pods"`
+}
+
+// Unread is what could not be read of a cluster.
+type Unread struct {
+	What string `json:"what"`
+	Why  string `json:"why"`
+}
+
+// WhyPods asks why pods cannot pull, by the evidence that was read of their cluster. cluster is the resource id of a managed
+// cluster; "" for any other.
+func (c *Client) WhyPods(ctx context.Context, cluster string, evidence json.RawMessage) (json.RawMessage, error) {
+	at := cluster
+	if at == "" {
+		at = c.SubscriptionID() + "/providers/Microsoft.ContainerService"
+	}
+	var out json.RawMessage
+	err := c.Post(ctx, at+"/why", evidence, &out)
+	return out, err
 }
 
 // Attempts are the first pull of a container that failed as it still does, and the last one.

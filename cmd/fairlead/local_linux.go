@@ -15,7 +15,7 @@ func applet(args []string) (run func() int, ok bool) { return server.Applet(args
 
 // local are the commands that act on this machine.
 func local() cli.Local {
-	return cli.Local{Version: version, Up: up, Down: down, Doctor: doctor, Trust: trust, Hosts: hosts}
+	return cli.Local{Version: version, Up: up, Down: down, Doctor: doctor, Trust: trust, Hosts: hosts, Gather: gather}
 }
 
 func up(ctx context.Context, s cli.Streams, o cli.UpOptions) error {

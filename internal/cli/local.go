@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fairlead.dev/internal/cli/exit"
+	"fairlead.dev/internal/cli/kubewhy"
 )
 
 // Local are the commands that act on this machine. The program hands them over; where Fairlead itself does not run they
@@ -17,6 +18,8 @@ type Local struct {
 	Doctor  func(context.Context, Streams, DoctorOptions) error
 	Trust   func(context.Context, Streams, TrustOptions) error
 	Hosts   func(context.Context, Streams, HostsOptions) error
+	// Gather reads a cluster for why. It is there on every system.
+	Gather kubewhy.Gather
 }
 
 // UpOptions are the flags of `up`; what is zero has the server's default.

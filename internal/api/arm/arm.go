@@ -21,6 +21,7 @@ import (
 	"fairlead.dev/internal/api/arm/metadata"
 	"fairlead.dev/internal/cluster"
 	"fairlead.dev/internal/explain"
+	"fairlead.dev/internal/explain/evidence"
 	"fairlead.dev/internal/fault"
 	"fairlead.dev/internal/identity"
 	"fairlead.dev/internal/pull"
@@ -73,6 +74,7 @@ func New(d Deps) *Handler {
 	for _, t := range []*childType{h.federationType(), h.poolType()} {
 		h.mount(t.routes(h)...)
 	}
+	h.mount(h.podRoutes()...)
 	h.mount(h.subscriptionRoutes()...)
 	h.mount(h.groupRoutes()...)
 	h.mount(h.roleRoutes()...)
@@ -317,6 +319,7 @@ type Inside interface {
 // caller may read.
 type Explainer interface {
 	Why(ctx context.Context, caller identity.Principal, workload resource.ID) ([]explain.Report, error)
+	WhyPods(ctx context.Context, caller identity.Principal, cluster resource.ID, e evidence.Evidence) (explain.PodsReport, error)
 	Record(ctx context.Context, caller identity.Principal, a *pull.Attempt) (*pull.Attempt, error)
 	Events(ctx context.Context, caller identity.Principal, events []run.Event) ([]run.Event, error)
 }

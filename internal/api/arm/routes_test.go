@@ -21,7 +21,7 @@ func TestEveryRouteDeclaresItsAction(t *testing.T) {
 	if len(h.routes) < 60 {
 		t.Fatalf("only %d routes: the check would check nothing", len(h.routes))
 	}
-	open := []string{"GET subscriptions", "GET tenants"}
+	open := []string{"GET subscriptions", "GET tenants", "POST microsoft.containerservice/why"}
 	for name, r := range all(h) {
 		if r.need == signedIn && slices.Contains(open, name) {
 			continue

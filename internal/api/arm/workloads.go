@@ -12,6 +12,7 @@ import (
 
 	"fairlead.dev/internal/api/arm/cmdline"
 	"fairlead.dev/internal/api/arm/execsession"
+	"fairlead.dev/internal/api/arm/kubewhy"
 	"fairlead.dev/internal/fault"
 	"fairlead.dev/internal/pull"
 	"fairlead.dev/internal/resource"
@@ -43,6 +44,33 @@ func (h *Handler) why(ctx context.Context, c *call) (*reply, error) {
 		return nil, err
 	}
 	return ok(value{Value: reports})
+}
+
+// podRoutes are Fairlead's own additions for Kubernetes: why pods cannot pull, by what the caller has read of the cluster:
+// a managed one, or any other that only a kubeconfig leads to.
+func (h *Handler) podRoutes() []route {
+	const cluster = "Microsoft.ContainerService/managedClusters"
+	return []route{
+		on(http.MethodPost, cluster+"/*/why", atGroup, need(cluster+"/read"), h.whyPods),
+		on(http.MethodPost, "Microsoft.ContainerService/why", atSubscription, signedIn, h.whyPods),
+	}
+}
+
+func (h *Handler) whyPods(ctx context.Context, c *call) (*reply, error) {
+	if !c.id.IsZero() {
+		if _, err := h.load(ctx, c.id); err != nil {
+			return nil, err
+		}
+	}
+	e, err := kubewhy.Decode(c.body)
+	if err != nil {
+		return nil, err
+	}
+	report, err := h.Explainer.WhyPods(ctx, c.who, c.id, e)
+	if err != nil {
+		return nil, err
+	}
+	return ok(report)
 }
 
 // attempt is a container's first pull that failed as it still does, and its last pull.

@@ -32,6 +32,7 @@ import (
 	"fairlead.dev/internal/driver/files"
 	"fairlead.dev/internal/driver/sql"
 	"fairlead.dev/internal/explain"
+	"fairlead.dev/internal/explain/evidence"
 	"fairlead.dev/internal/identity"
 	"fairlead.dev/internal/pull"
 	"fairlead.dev/internal/registry"
@@ -385,6 +386,17 @@ func (explained) Why(_ context.Context, caller identity.Principal, _ resource.ID
 		return nil, errors.New("nobody asks")
 	}
 	return []explain.Report{{Container: "app", Verdict: explain.CanPull}}, nil
+}
+
+// WhyPods tells the cluster and how many pods there are evidence of.
+func (explained) WhyPods(_ context.Context, caller identity.Principal, cluster resource.ID, e evidence.Evidence) (explain.PodsReport, error) {
+	if caller.IsZero() {
+		return explain.PodsReport{}, errors.New("nobody asks")
+	}
+	return explain.PodsReport{
+		Kind: e.Asked.Kind, Namespace: e.Namespace, Name: e.Asked.Name, Pods: len(e.Pods), Summary: "in " + cluster.String(),
+		Reports: []explain.PodReport{}, Unread: []evidence.Unread{},
+	}, nil
 }
 
 func (explained) Record(_ context.Context, caller identity.Principal, a *pull.Attempt) (*pull.Attempt, error) {
