@@ -249,10 +249,10 @@ func TestClusterPulls(t *testing.T) {
 	p.pod("shop", "federated", "acme.azurecr.io/app:1", `,"serviceAccountName":"web"`)
 	p.refused("shop", "federated", "401 Unauthorized")
 	p.left(p.core.clusters.CredentialFailure(p.id, "acme.azurecr.io", "shop/web"), "federation", web.ClientID, "system:serviceaccount:shop:web")
-	wanted, err := p.core.clusters.Cluster(t.Context(), p.id)
+	issuer, err := p.core.clusters.Issuer(t.Context(), p.id)
 	must(t, err)
 	_, _, err = p.core.directory.Federate(t.Context(), web.Resource, identity.Federation{
-		Name: "web", Issuer: p.core.clusters.Issuer(wanted), Subject: "system:serviceaccount:shop:web", Audiences: []string{"api://AzureADTokenExchange"},
+		Name: "web", Issuer: issuer, Subject: "system:serviceaccount:shop:web", Audiences: []string{"api://AzureADTokenExchange"},
 	})
 	must(t, err)
 	p.runs("shop", "federated")

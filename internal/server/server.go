@@ -231,6 +231,7 @@ func (s *Server) openCompute(ctx context.Context) error {
 	s.core.explain = explain.New(explain.Deps{
 		Groups: s.core.run, Pull: s.core.pull, Access: s.core.access, Directory: s.core.directory,
 		Registry: s.core.registry, Registries: registries, Origin: s.origin, Platform: platform(runtime.GOARCH), Now: time.Now,
+		Clusters: s.core.clusters,
 	})
 	return nil
 }

@@ -81,7 +81,7 @@ const (
 func (c *Clusters) complete(_ context.Context, wanted cluster.Cluster, token secret.Text, p *cluster.Plan) error {
 	file := func(name string) string { return filepath.Join(c.machine.Dir(p.Key), name) }
 	url := c.deps.Inside.URL(resource.Clusters)
-	p.Issuer = c.Issuer(wanted)
+	p.Issuer = c.issuer(wanted)
 	p.Files = map[string][]byte{}
 	if wanted.Entra {
 		p.Authentication = aks.AuthenticationConfiguration(c.deps.Origin, c.deps.Inside, c.deps.Tenant, c.deps.Authority)
@@ -95,8 +95,8 @@ func (c *Clusters) complete(_ context.Context, wanted cluster.Cluster, token sec
 	return c.addCredentials(p)
 }
 
-// Issuer gives the issuer of a cluster's service accounts' tokens.
-func (c *Clusters) Issuer(of cluster.Cluster) string {
+// issuer gives the issuer of a cluster's service accounts' tokens.
+func (c *Clusters) issuer(of cluster.Cluster) string {
 	return c.deps.Origin.ClusterIssuer(c.deps.Tenant, of.UID)
 }
 

@@ -106,7 +106,7 @@ func (c *Clusters) Annotations(ctx context.Context, id resource.ID, namespace, n
 // Keys implements entra.Issuers for the issuers of clusters' service accounts.
 func (c *Clusters) Keys(ctx context.Context, issuer string) (jose.JSONWebKeySet, bool, error) {
 	for _, one := range c.Clusters() {
-		if c.Issuer(one) != issuer {
+		if c.issuer(one) != issuer {
 			continue
 		}
 		a, err := c.Access(ctx, one.ID)
