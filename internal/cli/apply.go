@@ -81,7 +81,7 @@ func apply(ctx context.Context, c *connection, o applyOptions) error {
 	var target client.Cluster
 	objects, err := o.objects(documents)
 	if err == nil && len(objects) > 0 { // before anything is created
-		target, err = o.findCluster(ctx, c.Client)
+		target, err = lookup.ClusterOrOnly(ctx, c.Client, o.cluster, "")
 	}
 	if err != nil {
 		return err
@@ -116,13 +116,6 @@ func (o applyOptions) objects(documents []manifest.Document) ([]kubectl.Document
 		})
 	}
 	return out, nil
-}
-
-func (o applyOptions) findCluster(ctx context.Context, c *client.Client) (client.Cluster, error) {
-	if o.cluster == "" {
-		return lookup.OnlyCluster(ctx, c)
-	}
-	return lookup.Cluster(ctx, c, o.cluster, "")
 }
 
 // applyObjects gives a cluster objects, and waits until what is rolled out is so.

@@ -297,8 +297,8 @@ func TestPullSecret(t *testing.T) {
 	f := newFake(t).withCluster()
 	var sp struct{ ClientID string }
 	f.decode(&sp, "sp", "create", "--name", "puller")
-	args := []string{"kube", "pull-secret", "dev", "--registry", "myacr", "--service-principal", sp.ClientID}
-	r := f.pipe("the-secret-9\n", append(args, "--password-stdin", "-n", "shop")...)
+	args := []string{"kube", "pull-secret", "my-acr-secret", "--registry", "myacr", "--service-principal", sp.ClientID}
+	r := f.pipe("the-secret-9\n", append(args, "--credential-stdin", "-n", "shop")...)
 	auths := secretIn(t, r.out)
 	if r.code != 0 || !strings.Contains(r.out, "name: my-acr-secret\n  namespace: shop\n") || !strings.Contains(r.out, "type: kubernetes.io/dockerconfigjson") {
 		t.Errorf("%+v", r)
@@ -316,8 +316,8 @@ func TestPullSecret(t *testing.T) {
 		t.Errorf("%q, %d secrets", minted, f.passwords())
 	}
 	notes := f.kubectl("cat >> LOG")
-	f.ok(append(args, "--apply", "--admin", "--name", "pull")...)
-	if got := notes(); !strings.Contains(got, "called: apply -f -") || !strings.Contains(got, "name: pull") || !strings.Contains(got, "clusterAdmin_demo_dev") || f.passwords() != 3 {
+	f.ok(append(args, "--apply", "--admin", "--cluster", "dev")...)
+	if got := notes(); !strings.Contains(got, "called: apply -f -") || !strings.Contains(got, "name: my-acr-secret") || !strings.Contains(got, "clusterAdmin_demo_dev") || f.passwords() != 3 {
 		t.Error(got)
 	}
 	f.kubectl("echo 'Error from server (Forbidden): no' >&2; exit 1")
@@ -326,9 +326,9 @@ func TestPullSecret(t *testing.T) {
 	}
 	for says, r := range map[string]result{
 		"are needed":                    f.run(args[:5]...),
-		"stdin holds no client secret":  f.pipe("\n", append(args, "--password-stdin")...),
-		"there is no registry":          f.run("kube", "pull-secret", "dev", "--registry", "nosuch", "--service-principal", sp.ClientID),
-		"there is no service principal": f.run("kube", "pull-secret", "dev", "--registry", "myacr", "--service-principal", kubeletClient),
+		"stdin holds no client secret":  f.pipe("\n", append(args, "--credential-stdin")...),
+		"there is no registry":          f.run("kube", "pull-secret", "pull", "--registry", "nosuch", "--service-principal", sp.ClientID),
+		"there is no service principal": f.run("kube", "pull-secret", "pull", "--registry", "myacr", "--service-principal", kubeletClient),
 	} {
 		if r.code == 0 || !strings.Contains(r.err, says) || r.out != "" {
 			t.Errorf("%s: %+v", says, r)

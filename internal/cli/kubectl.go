@@ -202,35 +202,39 @@ func kubectlExit(err error) error {
 }
 
 type pullSecretOptions struct {
-	registry, principal, namespace, name string
-	end                                  string
-	passwordStdin, apply, admin          bool
+	registry, principal, namespace string
+	cluster, group                 string // to apply it to
+	end                            string
+	credentialStdin, apply, admin  bool
 }
 
 func newPullSecret(a *app) *cobra.Command {
 	var o pullSecretOptions
-	cmd := onCluster(a, "pull-secret NAME --registry REGISTRY --service-principal CLIENT_ID", "Print or apply the secret that pods of a cluster pull with", quick,
-		func(ctx context.Context, c *connection, found client.Cluster) error {
-			return pullSecret(ctx, c, found, o)
-		})
-	cmd.Long = `Print or apply the secret that pods of a cluster pull with: for a registry, under each of its names, and
-a service principal, which needs AcrPull there. A new client secret is made for it, beside those that it
-has, unless --password-stdin gives one.`
-	cmd.Example = `  fairlead kube pull-secret dev --registry myacr --service-principal CLIENT_ID --apply --admin
-  fairlead kube pull-secret dev --registry myacr --service-principal CLIENT_ID -n shop | kubectl apply -f -`
+	cmd := &cobra.Command{
+		Use: "pull-secret NAME --registry REGISTRY --service-principal CLIENT_ID", Short: "Print or apply a secret that pods pull with",
+		Long: `Print or apply a secret that pods pull with, as imagePullSecrets name it: for a registry, under each of
+its names, and a service principal, which needs AcrPull there. A new client secret is made for it,
+beside those that it has, unless --credential-stdin gives one. What is printed is for any cluster;
+--apply puts it into a managed one.`,
+		Example: `  fairlead kube pull-secret my-acr-secret --registry myacr --service-principal CLIENT_ID --apply
+  fairlead kube pull-secret my-acr-secret --registry myacr --service-principal CLIENT_ID -n shop | kubectl apply -f -`,
+		Args: exactly("NAME"),
+		RunE: a.action(quick, func(ctx context.Context, c *connection, args []string) error { return pullSecret(ctx, c, args[0], o) }),
+	}
 	f := cmd.Flags()
 	f.StringVar(&o.registry, "registry", "", "the registry's name")
 	f.StringVar(&o.principal, "service-principal", "", "client id of the service principal")
-	f.BoolVar(&o.passwordStdin, "password-stdin", false, "read its client secret from stdin")
+	f.BoolVar(&o.credentialStdin, "credential-stdin", false, "read its client secret from stdin")
 	f.StringVar(&o.end, "end-date", "", "end of the new client secret's life, as 2030-01-02T15:04:05Z (default: in two years)")
 	f.StringVarP(&o.namespace, "namespace", "n", "default", "namespace of the secret")
-	f.StringVar(&o.name, "name", "my-acr-secret", "name of the secret")
-	f.BoolVar(&o.apply, "apply", false, "apply it to the cluster instead of printing it")
-	f.BoolVarP(&o.admin, "admin", "a", false, "apply it as the cluster's administrator")
+	f.BoolVar(&o.apply, "apply", false, "apply it to a managed cluster instead of printing it")
+	f.StringVar(&o.cluster, "cluster", "", "with --apply: the cluster (default: the only one)")
+	f.StringVarP(&o.group, "resource-group", "g", "", "with --apply: look for the cluster in this resource group only")
+	f.BoolVarP(&o.admin, "admin", "a", false, "with --apply: as the cluster's administrator")
 	return cmd
 }
 
-func pullSecret(ctx context.Context, c *connection, found client.Cluster, o pullSecretOptions) error {
+func pullSecret(ctx context.Context, c *connection, name string, o pullSecretOptions) error {
 	if o.registry == "" || o.principal == "" {
 		return exit.Usagef("--registry and --service-principal are needed: whose images, and who pulls them")
 	}
@@ -246,9 +250,13 @@ func pullSecret(ctx context.Context, c *connection, found client.Cluster, o pull
 	if err != nil {
 		return err
 	}
-	secret := kubectl.PullSecret{Name: o.name, Namespace: o.namespace, Hosts: hosts, Username: o.principal}
+	app, err := findApplication(ctx, c.Client, o.principal)
+	if err != nil {
+		return err
+	}
+	secret := kubectl.PullSecret{Name: name, Namespace: o.namespace, Hosts: hosts, Username: app.AppID}
 	if !o.apply {
-		return c.withPassword(ctx, &secret, found.Name, end, o.passwordStdin, func() error {
+		return c.withPassword(ctx, &secret, app, end, o.credentialStdin, func() error {
 			text, err := secret.Manifest()
 			if err == nil {
 				_, err = c.streams.Out.Write(text)
@@ -256,8 +264,12 @@ func pullSecret(ctx context.Context, c *connection, found client.Cluster, o pull
 			return err
 		})
 	}
+	found, err := lookup.ClusterOrOnly(ctx, c.Client, o.cluster, o.group)
+	if err != nil {
+		return err
+	}
 	return kubectlExit(c.kubectl(ctx, found, o.admin, func(k *kubectl.Kubectl) error {
-		return c.withPassword(ctx, &secret, found.Name, end, o.passwordStdin, func() error {
+		return c.withPassword(ctx, &secret, app, end, o.credentialStdin, func() error {
 			text, err := secret.Manifest()
 			if err != nil {
 				return err
@@ -269,7 +281,7 @@ func pullSecret(ctx context.Context, c *connection, found client.Cluster, o pull
 
 // withPassword gives secret its password, from stdin or a new one, and does something with it; a new one for which that fails
 // is taken back.
-func (c *connection) withPassword(ctx context.Context, secret *kubectl.PullSecret, cluster string, end time.Time, stdin bool, do func() error) error {
+func (c *connection) withPassword(ctx context.Context, secret *kubectl.PullSecret, app client.Application, end time.Time, stdin bool, do func() error) error {
 	if stdin {
 		var err error
 		if secret.Password, err = c.streams.ReadSecret("client secret"); err != nil {
@@ -280,11 +292,7 @@ func (c *connection) withPassword(ctx context.Context, secret *kubectl.PullSecre
 		}
 		return do()
 	}
-	app, err := findApplication(ctx, c.Client, secret.Username)
-	if err != nil {
-		return err
-	}
-	made, err := c.AddPassword(ctx, app.ID, "pull secret in "+cluster, end)
+	made, err := c.AddPassword(ctx, app.ID, "pull secret "+secret.Namespace+"/"+secret.Name, end)
 	if err != nil {
 		return err
 	}

@@ -168,12 +168,24 @@ func resetSP(ctx context.Context, c *connection, clientID string, o spOptions) e
 	return c.showSP(made)
 }
 
-func findApplication(ctx context.Context, c *client.Client, clientID string) (client.Application, error) {
-	app, found, err := c.ApplicationByClientID(ctx, clientID)
-	if err == nil && !found {
-		err = exit.Errorf(exit.NotFound, "list them with 'fairlead sp list'", "there is no service principal with the client id %q", clientID)
+// findApplication finds an application by its client id or by its name.
+func findApplication(ctx context.Context, c *client.Client, text string) (client.Application, error) {
+	app, found, err := c.ApplicationByClientID(ctx, text)
+	if err != nil || found {
+		return app, err
 	}
-	return app, err
+	all, err := c.Applications(ctx)
+	if err != nil {
+		return app, err
+	}
+	all = slices.DeleteFunc(all, func(a client.Application) bool { return a.DisplayName != text })
+	switch len(all) {
+	case 0:
+		return app, exit.Errorf(exit.NotFound, "list them with 'fairlead sp list'", "there is no service principal with the client id or name %q", text)
+	case 1:
+		return all[0], nil
+	}
+	return app, exit.Errorf(exit.Usage, "name one by its client id: 'fairlead sp list'", "several service principals have the name %q", text)
 }
 
 func newSPList(a *app) *cobra.Command {

@@ -162,8 +162,11 @@ func Cluster(ctx context.Context, c *client.Client, text, group string) (client.
 	return named[client.ClusterProperties](ctx, c, kind{client.TypeCluster, "cluster", hint}, text, group)
 }
 
-// OnlyCluster finds the cluster that is meant when none is named: the only one.
-func OnlyCluster(ctx context.Context, c *client.Client) (client.Cluster, error) {
+// ClusterOrOnly is Cluster, for which no name means the only cluster that there is.
+func ClusterOrOnly(ctx context.Context, c *client.Client, text, group string) (client.Cluster, error) {
+	if text != "" {
+		return Cluster(ctx, c, text, group)
+	}
 	all, err := client.ListOfType[client.Cluster](ctx, c, "", client.TypeCluster)
 	switch {
 	case err != nil:
