@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -111,12 +112,14 @@ func TestUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nhello\n")
-	answer, err := io.ReadAll(conn)
-	if err != nil {
-		t.Fatal(err)
+	answers := bufio.NewReader(conn)
+	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	resp, err := http.ReadResponse(answers, nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v, %v", resp, err)
 	}
-	if !strings.HasPrefix(string(answer), "HTTP/1.1 101 ") || !strings.HasSuffix(string(answer), "echo: hello\n") {
-		t.Errorf("got %q", answer)
+	io.WriteString(conn, "hello\n")
+	if got, _ := answers.ReadString('\n'); got != "echo: hello\n" {
+		t.Errorf("got %q", got)
 	}
 }
