@@ -5,6 +5,7 @@ package test
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -25,5 +26,19 @@ func TestClusters(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	testscript.Run(t, testscript.Params{Dir: "kube", Setup: setup, RequireExplicitExec: true, Cmds: commands()})
+	cmds := commands()
+	cmds["program"] = cmdProgram
+	testscript.Run(t, testscript.Params{Dir: "kube", Setup: setup, RequireExplicitExec: true, Cmds: cmds})
+}
+
+// cmdProgram builds a program of these tests for an image: program DIR PACKAGE.
+func cmdProgram(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: program DIR PACKAGE")
+	}
+	build := exec.Command("go", "build", "-o", filepath.Join(ts.MkAbs(args[0]), "bin", args[1]), "./"+args[1])
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		ts.Fatalf("program: %v\n%s", err, out)
+	}
 }
