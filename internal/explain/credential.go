@@ -15,9 +15,6 @@ import (
 	"fairlead.dev/internal/resource"
 )
 
-// refreshUser is the user name that goes with a registry token as password.
-const refreshUser = "00000000-0000-0000-0000-000000000000"
-
 // principalOf finds who a credential stands for, whether or not it would be accepted; zero when that is nobody.
 func (q *inquiry) principalOf(ctx context.Context, c pull.Candidate) (p identity.Principal, err error) {
 	switch {
@@ -62,7 +59,7 @@ func (q *inquiry) isAdmin(c pull.Candidate) bool {
 func (q *inquiry) refused(ctx context.Context) (*finding, error) {
 	c := *q.used()
 	f := &finding{stage: pull.StageToken}
-	if q.isAdmin(c) || c.Username == refreshUser {
+	if q.isAdmin(c) || c.Username == pull.TokenUser {
 		return f, q.refusedRegistryUser(ctx, c, f)
 	}
 	err := q.Directory.InspectSecret(ctx, c.Username, c.Password)
@@ -93,7 +90,7 @@ func (q *inquiry) refused(ctx context.Context) (*finding, error) {
 // refusedRegistryUser is about users that only the registry knows. The admin user is never suggested as the way out.
 func (q *inquiry) refusedRegistryUser(ctx context.Context, c pull.Candidate, f *finding) error {
 	f.fix = q.kind.newIdentity(q)
-	if c.Username == refreshUser {
+	if c.Username == pull.TokenUser {
 		f.code, f.summary = authTokenExpired, "the password is a registry token, which holds for three hours at most"
 		return nil
 	}

@@ -17,6 +17,9 @@ import (
 
 // download has every layer on the node, then the config and the manifest that name them.
 func (j *job) download(ctx context.Context) error {
+	if node, ok := j.session.(Elsewhere); ok {
+		return j.elsewhere(ctx, node)
+	}
 	j.rec.layers(j.manifest.Layers)
 	missing, err := j.missing(ctx)
 	if err != nil {
@@ -134,6 +137,9 @@ func (j *job) target() content.Descriptor {
 
 // unpack makes files of the layers and lets the node keep the image.
 func (j *job) unpack(ctx context.Context) error {
+	if _, ok := j.session.(Elsewhere); ok {
+		return errSkip
+	}
 	if err := j.session.Unpack(ctx, j.layers, j.rec.unpacked); err != nil {
 		return nodeFault(err)
 	}

@@ -108,20 +108,11 @@ func (r *remote) tokenByGet(ctx context.Context, realm *url.URL, service string,
 // tokenByExchange trades a managed identity's access token for a refresh token of the registry and that for a token of
 // the repository.
 func (r *remote) tokenByExchange(ctx context.Context, realm *url.URL, service string, access secret.Text) (secret.Text, error) {
-	a, err := r.post(ctx, r.url("/oauth2/exchange", nil), url.Values{
-		"grant_type": {"access_token"}, "service": {service}, "access_token": {access.Reveal()},
-	})
+	refresh, err := r.refreshToken(ctx, service, access)
 	if err != nil {
 		return secret.Text{}, err
 	}
-	if a.refuses() {
-		return secret.Text{}, r.denied()
-	}
-	refresh, err := r.tokenIn(a, "refresh_token")
-	if err != nil {
-		return secret.Text{}, err
-	}
-	a, err = r.post(ctx, realm.String(), url.Values{
+	a, err := r.post(ctx, realm.String(), url.Values{
 		"grant_type": {"refresh_token"}, "service": {service}, "scope": {r.scope()}, "refresh_token": {refresh.Reveal()},
 	})
 	if err != nil {
@@ -131,6 +122,20 @@ func (r *remote) tokenByExchange(ctx context.Context, realm *url.URL, service st
 		return secret.Text{}, r.denied()
 	}
 	return r.tokenIn(a, "access_token")
+}
+
+// refreshToken trades an access token for a refresh token of the registry.
+func (r *remote) refreshToken(ctx context.Context, service string, access secret.Text) (secret.Text, error) {
+	a, err := r.post(ctx, r.url("/oauth2/exchange", nil), url.Values{
+		"grant_type": {"access_token"}, "service": {service}, "access_token": {access.Reveal()},
+	})
+	if err != nil {
+		return secret.Text{}, err
+	}
+	if a.refuses() {
+		return secret.Text{}, r.denied()
+	}
+	return r.tokenIn(a, "refresh_token")
 }
 
 // denied is the refusal of a credential that is valid in itself.

@@ -7,6 +7,7 @@ import (
 
 	"fairlead.dev/internal/fault"
 	"fairlead.dev/internal/pull"
+	"fairlead.dev/internal/resource"
 )
 
 // Runtime makes sandboxes and containers. It keeps them over restarts of Fairlead. Methods are called by many goroutines,
@@ -18,11 +19,15 @@ type Runtime interface {
 	// RemoveSandbox returns nil only when namespace, interfaces, cgroup and firewall rules are gone, also when there were
 	// none. Its containers are removed before.
 	RemoveSandbox(ctx context.Context, id string) error
-	// Start makes a container with a fresh file system from the image and starts it. When it returns an error nothing is
-	// left of the container. An Invalid fault says that the image or command cannot be started, in words for the user.
-	Start(ctx context.Context, spec ContainerSpec) (Started, error)
+	// Start makes containers of one sandbox, each with a fresh file system from its image, and starts them; what it gives has
+	// one entry for each, in order. All that a sandbox begins with come in one call, for there are runtimes whose
+	// sandboxes take in no further one; what comes later takes the place of one of them that has ended. Of a container
+	// whose entry has an error nothing is left. An Invalid fault says that the image or command cannot be started, in
+	// words for the user.
+	Start(ctx context.Context, specs ...ContainerSpec) []Started
 	// Stop sends SIGTERM, after grace SIGKILL, and returns nil when all processes are gone, also when there were none. The
-	// container stays until Remove, and its exit is told by Exits too.
+	// container's exit is told by Exits too. A runtime may end the others of the sandbox with it, and then tells of their
+	// exits as well.
 	Stop(ctx context.Context, id string, grace time.Duration) error
 	// Remove kills what still runs of a container and returns nil when task, file system and container are gone, also
 	// when there were none.
@@ -43,11 +48,13 @@ type Execer interface {
 
 // SandboxSpec is a sandbox to be made.
 type SandboxSpec struct {
-	ID          string // letters, digits and '-', at most 76 characters
+	ID          string      // letters, digits and '-', at most 76 characters
+	Workload    resource.ID // that it is for
 	Hostname    string
 	CPU         float64 // cores, sum over the containers; 0 is no limit
 	MemoryBytes int64   // sum over the containers; 0 is no limit
 	Ports       []PortMapping
+	Listens     []Port // what its containers are known to listen on; a runtime may lead further ports to them, or not
 }
 
 // PortMapping publishes a sandbox's port on the host.
@@ -61,7 +68,7 @@ type PortMapping struct {
 // Sandbox is a sandbox that exists.
 type Sandbox struct {
 	ID string
-	IP string // on the container network
+	IP string // on the container network, or the runtime's own
 }
 
 // ContainerSpec is a container to be made and started.
@@ -76,12 +83,16 @@ type ContainerSpec struct {
 	CPU         float64 // cores; 0 is no limit
 	MemoryBytes int64   // 0 is no limit
 	LogPath     string  // file that standard output and error are appended to, byte for byte; it may be made shorter meanwhile
+
+	Restart RestartPolicy // of the workload, "" is Never: it is kept by whoever calls Start; a runtime that can restart by itself may
+	Again   bool          // it takes the place of one of that name that has ended, as Restart says
 }
 
-// Started is a container that was started.
+// Started is a container that was started, or why it was not.
 type Started struct {
-	PID uint32
+	PID uint32 // 0 where the runtime does not tell
 	At  time.Time
+	Err error
 }
 
 // Observed is a container as the runtime has it.
@@ -89,7 +100,7 @@ type Observed struct {
 	ID        string
 	Sandbox   string
 	Running   bool
-	PID       uint32
+	PID       uint32 // 0 where the runtime does not tell
 	StartedAt time.Time
 	ExitCode  int // of one that does not run, as are the next two
 	OOM       bool

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,10 +32,8 @@ func (o *owner) settle(ctx context.Context) error {
 		if err := o.makeSandbox(ctx); err != nil {
 			return err
 		}
-		for _, c := range r.Containers {
-			if err := o.startDue(ctx, c); err != nil {
-				return err
-			}
+		if err := o.startDue(ctx); err != nil {
+			return err
 		}
 		o.warmUp(ctx)
 	}
@@ -135,7 +134,7 @@ func (o *owner) makeSandbox(ctx context.Context) error {
 
 // sandboxSpec limits the sandbox to what its containers may use together, unless one has no limit of its own.
 func (o *owner) sandboxSpec() SandboxSpec {
-	spec := SandboxSpec{ID: sandboxID(o.key), Hostname: hostname(o.id.Name())}
+	spec := SandboxSpec{ID: sandboxID(o.key), Workload: o.id, Hostname: hostname(o.id.Name()), Listens: o.listens()}
 	freeCPU, freeMemory := false, false
 	for _, c := range o.group.Containers {
 		spec.CPU += c.CPU
@@ -151,32 +150,64 @@ func (o *owner) sandboxSpec() SandboxSpec {
 	return spec
 }
 
+// listens gives every port that the group is known to listen on, each once.
+func (o *owner) listens() []Port {
+	var all, once []Port
+	for _, c := range o.group.Containers {
+		all = append(all, c.Ports...)
+	}
+	if o.group.IP != nil {
+		all = append(all, o.group.IP.Ports...)
+	}
+	if o.group.Web != nil {
+		for _, port := range o.group.Web.ports() {
+			all = append(all, Port{Port: port})
+		}
+	}
+	for _, p := range all {
+		if p.Protocol = cmp.Or(p.Protocol, "TCP"); !slices.Contains(once, p) {
+			once = append(once, p)
+		}
+	}
+	return once
+}
+
 // hostname gives a name that the kernel takes.
 func hostname(name string) string { return name[:min(len(name), 63)] }
 
 func memoryBytes(c Container) int64 { return int64(c.MemoryGB * (1 << 30)) }
 
-// startDue starts a container that does not run and should.
-func (o *owner) startDue(ctx context.Context, c *containerRecord) error {
-	if c.Made || c.Done || o.now().Before(c.NextStart) {
-		return nil
-	}
-	image, err := o.image(ctx, c)
-	if errors.Is(err, pull.ErrNotOnNode) {
-		if o.rec.Answered == o.rec.Ask {
-			o.rec.ask()
+// startDue starts the containers that do not run and should, all at once.
+func (o *owner) startDue(ctx context.Context) error {
+	var due []*containerRecord
+	images := map[*containerRecord]pull.Image{}
+	for _, c := range o.rec.Containers {
+		if c.Made || c.Done || o.now().Before(c.NextStart) {
+			continue
 		}
+		image, err := o.image(ctx, c)
+		if errors.Is(err, pull.ErrNotOnNode) {
+			if o.rec.Answered == o.rec.Ask {
+				o.rec.ask()
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		due, images[c] = append(due, c), image
+	}
+	if len(due) == 0 {
 		return nil
 	}
-	if err != nil {
-		return err
+	for _, c := range due {
+		c.Incarnation++
+		c.Made = true
 	}
-	c.Incarnation++
-	c.Made = true
 	if err := o.save(ctx); err != nil {
 		return err
 	}
-	return o.begin(ctx, c, image)
+	return o.begin(ctx, due, images)
 }
 
 // image gives the image that the container was granted.
@@ -187,19 +218,32 @@ func (o *owner) image(ctx context.Context, c *containerRecord) (pull.Image, erro
 	return o.cfg.Puller.Reopen(ctx, c.Image, c.Digest)
 }
 
-// begin starts the incarnation that was stored. That the image or its command cannot be started counts as an exit; that
-// the runtime fails is tried again.
-func (o *owner) begin(ctx context.Context, c *containerRecord, image pull.Image) error {
-	spec, err := o.containerSpec(c, image)
-	if err != nil {
-		return err
+// begin starts the incarnations that were stored.
+func (o *owner) begin(ctx context.Context, due []*containerRecord, images map[*containerRecord]pull.Image) error {
+	var specs []ContainerSpec
+	for _, c := range due {
+		spec, err := o.containerSpec(c, images[c])
+		if err != nil {
+			return err
+		}
+		specs = append(specs, spec)
 	}
 	began := o.now()
-	started, err := o.cfg.Runtime.Start(ctx, spec)
+	started := o.cfg.Runtime.Start(ctx, specs...)
 	if ctx.Err() != nil {
-		return ctx.Err() // whether it runs is seen when it is adopted
+		return ctx.Err() // whether they run is seen when they are adopted
 	}
-	now := o.now()
+	var errs []error
+	for i, c := range due {
+		errs = append(errs, o.begun(c, began, started[i]))
+	}
+	return errors.Join(errs...)
+}
+
+// begun takes in what came of a start. That the image or its command cannot be started counts as an exit; that the
+// runtime fails is tried again.
+func (o *owner) begun(c *containerRecord, began time.Time, started Started) error {
+	now, err := o.now(), started.Err
 	c.stage(pull.StageStart, began, now, err)
 	switch {
 	case err == nil:
@@ -228,6 +272,7 @@ func (o *owner) containerSpec(c *containerRecord, image pull.Image) (ContainerSp
 	spec := ContainerSpec{
 		ID: c.id(o.key), Sandbox: sandboxID(o.key), Name: c.Name, Image: image,
 		Command: want.Command, Hostname: hostname(o.id.Name()), CPU: want.CPU, MemoryBytes: memoryBytes(want), LogPath: path,
+		Restart: o.group.policy(), Again: c.Crashes > 0,
 	}
 	for _, e := range want.Env {
 		value := e.Value

@@ -41,10 +41,7 @@ func (o *owner) warmUp(ctx context.Context) {
 	o.warm = current
 	o.line(TypeNormal, "Initiating warmup request to container %s for site %s", c.Name, o.group.Web.SiteName)
 	p := probe{http.Client{Transport: o.cfg.Warm, CheckRedirect: noRedirect, Timeout: warmUpAnswer}, o.rec.IP, o.group.Web.Hostname}
-	ports := []int{o.group.Web.Port}
-	if o.group.Web.Port == 0 {
-		ports = []int{80, 8080}
-	}
+	ports := o.group.Web.ports()
 	o.children.Go(func() {
 		defer cancel()
 		backend := p.first(ctx, ports)
@@ -54,6 +51,14 @@ func (o *owner) warmUp(ctx context.Context) {
 			}
 		})
 	})
+}
+
+// ports gives where a site may listen.
+func (w *Web) ports() []int {
+	if w.Port == 0 {
+		return []int{80, 8080}
+	}
+	return []int{w.Port}
 }
 
 func (o *owner) startLimit() time.Duration { return cmp.Or(o.group.Web.StartLimit, startLimit) }

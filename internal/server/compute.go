@@ -107,8 +107,8 @@ func (noRuntime) CreateSandbox(context.Context, run.SandboxSpec) (run.Sandbox, e
 	return run.Sandbox{}, errNoCompute
 }
 func (noRuntime) RemoveSandbox(context.Context, string) error { return nil }
-func (noRuntime) Start(context.Context, run.ContainerSpec) (run.Started, error) {
-	return run.Started{}, errNoCompute
+func (noRuntime) Start(_ context.Context, specs ...run.ContainerSpec) []run.Started {
+	return slices.Repeat([]run.Started{{Err: errNoCompute}}, len(specs))
 }
 func (noRuntime) Stop(context.Context, string, time.Duration) error { return nil }
 

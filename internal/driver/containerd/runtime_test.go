@@ -59,8 +59,11 @@ func (b *box) start(id, script string, change func(*run.ContainerSpec)) run.Star
 	if change != nil {
 		change(&spec)
 	}
-	started, err := b.d.Start(b.t.Context(), spec)
-	must(b.t, err)
+	started := b.d.Start(b.t.Context(), spec)[0]
+	must(b.t, started.Err)
+	if started.PID == 0 {
+		b.t.Errorf("%s has no process", id)
+	}
 	return started
 }
 
@@ -164,7 +167,7 @@ func TestUsers(t *testing.T) {
 		}
 	}
 	b.image = load(t, b.d.Driver, imageOf(t, v1.Config{User: "nobody-knows"}, layerOf(t, busybox(t))))
-	_, err := b.d.Start(t.Context(), run.ContainerSpec{ID: "c", Sandbox: "sb", Image: b.image, LogPath: b.log("c"), Command: []string{"id"}})
+	err := b.d.Start(t.Context(), run.ContainerSpec{ID: "c", Sandbox: "sb", Image: b.image, LogPath: b.log("c"), Command: []string{"id"}})[0].Err
 	if !errors.Is(err, ErrUserUnknown) {
 		t.Errorf("an unknown user: %v", err)
 	}
@@ -234,7 +237,7 @@ func TestStartRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			spec := run.ContainerSpec{ID: "c", Sandbox: "sb", Image: b.image, LogPath: b.log("c"), Command: []string{"id"}}
 			c.change(&spec)
-			if _, err := b.d.Start(t.Context(), spec); !errors.Is(err, c.want) {
+			if err := b.d.Start(t.Context(), spec)[0].Err; !errors.Is(err, c.want) {
 				t.Errorf("got %v, want %v", err, c.want)
 			}
 			if observed, _, err := b.d.List(t.Context()); err != nil || len(observed) > 0 {

@@ -50,8 +50,14 @@ var (
 )
 
 // Start implements run.Runtime.
-func (d *Driver) Start(ctx context.Context, spec run.ContainerSpec) (run.Started, error) {
-	return d.start(ctx, spec, spec.Image.Config(), spec.Image.ChainID())
+func (d *Driver) Start(ctx context.Context, specs ...run.ContainerSpec) []run.Started {
+	started := make([]run.Started, len(specs))
+	for i, spec := range specs {
+		var err error
+		started[i], err = d.start(ctx, spec, spec.Image.Config(), spec.Image.ChainID())
+		started[i].Err = err
+	}
+	return started
 }
 
 func (d *Driver) start(ctx context.Context, spec run.ContainerSpec, image content.ImageConfig, chain content.Digest) (run.Started, error) {

@@ -37,12 +37,19 @@ func (f *Fake) RemoveSandbox(ctx context.Context, id string) error {
 	return f.RemoveSandboxFunc(ctx, id)
 }
 
-// Start calls StartFunc.
-func (f *Fake) Start(ctx context.Context, spec run.ContainerSpec) (run.Started, error) {
-	if f.StartFunc == nil {
-		return run.Started{}, run.ErrUnsupported
+// Start calls StartFunc for each.
+func (f *Fake) Start(ctx context.Context, specs ...run.ContainerSpec) []run.Started {
+	started := make([]run.Started, len(specs))
+	for i, spec := range specs {
+		if f.StartFunc == nil {
+			started[i].Err = run.ErrUnsupported
+			continue
+		}
+		var err error
+		started[i], err = f.StartFunc(ctx, spec)
+		started[i].Err = err
 	}
-	return f.StartFunc(ctx, spec)
+	return started
 }
 
 // Stop calls StopFunc.
