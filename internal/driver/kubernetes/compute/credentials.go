@@ -1,0 +1,144 @@
+package compute
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/internal/fault"
+	"fairlead.dev/internal/pull"
+	"fairlead.dev/internal/resource"
+)
+
+// Annotations of pull secrets.
+const (
+	noteContainers = "fairlead.dev/containers" // whose images it fetches
+	noteRenew      = "fairlead.dev/renew"      // when it is to be minted anew
+)
+
+// renewEvery is how often secrets are looked at.
+const renewEvery = 30 * time.Second
+
+// lend asks the right to pull for each container and gives what their images are fetched with, by host.
+func (d *Driver) lend(ctx context.Context, workload string, containers []string) (map[string]pull.Login, error) {
+	id, err := resource.ParseID(workload)
+	if err != nil {
+		return nil, err
+	}
+	logins := map[string]pull.Login{}
+	for _, name := range containers {
+		login, err := d.cfg.Lend(ctx, id, name)
+		if err != nil {
+			return nil, err
+		}
+		if login.Username != "" {
+			logins[d.cfg.Registry(login.Host)] = login
+		}
+	}
+	return logins, nil
+}
+
+// pullSecret is what the kubelet fetches a pod's images with.
+func (d *Driver) pullSecret(box *corev1.Service, containers []string, logins map[string]pull.Login) *corev1.Secret {
+	s := d.secretOf(box, secretPull, corev1.SecretTypeDockerConfigJson)
+	s.Annotations[noteContainers] = strings.Join(containers, ",")
+	fill(s, logins, time.Now())
+	return s
+}
+
+// fill writes logins to a pull secret, in the form of docker's configuration, and when the first of them has had half its
+// life.
+func fill(s *corev1.Secret, logins map[string]pull.Login, now time.Time) {
+	type auth struct {
+		Username string `json:"username"`
+		Password string `json:"password"`
+		Auth     string `json:"auth"`
+	}
+	auths, renew := map[string]auth{}, time.Time{}
+	for host, l := range logins {
+		password := l.Password.Reveal()
+		auths[host] = auth{l.Username, password, base64.StdEncoding.EncodeToString([]byte(l.Username + ":" + password))}
+		if half := now.Add(l.Expires.Sub(now) / 2); !l.Expires.IsZero() && (renew.IsZero() || half.Before(renew)) {
+			renew = half
+		}
+	}
+	raw, _ := json.Marshal(map[string]any{"auths": auths}) // strings
+	s.Data = map[string][]byte{corev1.DockerConfigJsonKey: raw}
+	delete(s.Annotations, noteRenew)
+	if !renew.IsZero() {
+		s.Annotations[noteRenew] = renew.UTC().Format(time.RFC3339)
+	}
+}
+
+// putSecret makes a secret, or makes one that is there like it.
+func (d *Driver) putSecret(ctx context.Context, s *corev1.Secret) error {
+	secrets := d.client.CoreV1().Secrets(s.Namespace)
+	_, err := secrets.Create(ctx, s, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		_, err = secrets.Update(ctx, s, metav1.UpdateOptions{})
+	}
+	return failed("writing the workload's secrets", err)
+}
+
+// Run mints pull secrets anew before they end, and takes away what is in them when the right to pull goes, until ctx ends.
+func (d *Driver) Run(ctx context.Context) error {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for {
+		changed := d.cfg.Changed()
+		all := false
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-changed:
+			all = true
+		}
+		if err := d.renew(ctx, all); err != nil && ctx.Err() == nil {
+			d.log.WarnContext(ctx, "pull secrets are not renewed for now", "error", err)
+		}
+	}
+}
+
+func (d *Driver) renew(ctx context.Context, all bool) error {
+	list, err := d.client.CoreV1().Secrets("").List(ctx, metav1.ListOptions{
+		LabelSelector: labelInstallation + "=" + d.cfg.Installation + "," + labelSecret + "=" + secretPull,
+	})
+	if err != nil {
+		return err
+	}
+	for i := range list.Items {
+		s := &list.Items[i]
+		due, err := time.Parse(time.RFC3339, s.Annotations[noteRenew])
+		if !all && (err != nil || time.Now().Before(due)) {
+			continue
+		}
+		if err := d.renewOne(ctx, s); err != nil {
+			d.log.WarnContext(ctx, "a pull secret is not renewed for now", "namespace", s.Namespace, "secret", s.Name, "error", err)
+		}
+	}
+	return nil
+}
+
+// renewOne fills a secret anew: with nothing, when the right to pull is refused.
+func (d *Driver) renewOne(ctx context.Context, s *corev1.Secret) error {
+	logins, err := d.lend(ctx, s.Annotations[noteWorkload], strings.Split(s.Annotations[noteContainers], ","))
+	if kind := fault.KindOf(err); err != nil && (kind == fault.Unavailable || kind == fault.Internal) {
+		return err
+	}
+	before := string(s.Data[corev1.DockerConfigJsonKey])
+	fill(s, logins, time.Now())
+	if before == string(s.Data[corev1.DockerConfigJsonKey]) {
+		return nil
+	}
+	if _, err := d.client.CoreV1().Secrets(s.Namespace).Update(ctx, s, metav1.UpdateOptions{}); !apierrors.IsNotFound(err) {
+		return err
+	}
+	return nil // it went with its workload
+}
