@@ -105,6 +105,20 @@ func (d *Driver) namespace(workload ours.ID) *corev1.Namespace {
 	}}
 }
 
+// accountName is the service account that pods run as: one without any right, and ours, so that nobody has to wait for the
+// cluster to make its own.
+const accountName = "fairlead"
+
+func (d *Driver) account(workload ours.ID) *corev1.ServiceAccount {
+	no := false
+	return &corev1.ServiceAccount{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: accountName, Namespace: d.namespaceOf(workload), Labels: map[string]string{labelInstallation: d.cfg.Installation},
+		},
+		AutomountServiceAccountToken: &no,
+	}
+}
+
 // meta describes a thing of a sandbox.
 func (d *Driver) meta(sandbox, suffix string, workload ours.ID) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
@@ -153,7 +167,7 @@ func (d *Driver) podOf(box *corev1.Service, specs []run.ContainerSpec) *corev1.P
 	no := false
 	pod.Spec = corev1.PodSpec{
 		Hostname: box.Annotations[noteHostname], RestartPolicy: policyOf(specs[0]),
-		AutomountServiceAccountToken: &no, EnableServiceLinks: &no,
+		ServiceAccountName: accountName, AutomountServiceAccountToken: &no, EnableServiceLinks: &no,
 		ImagePullSecrets: []corev1.LocalObjectReference{{Name: box.Name + "-" + secretPull}},
 		NodeSelector:     map[string]string{corev1.LabelOSStable: "linux"},
 	}

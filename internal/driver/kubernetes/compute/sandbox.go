@@ -27,6 +27,10 @@ func (d *Driver) CreateSandbox(ctx context.Context, spec run.SandboxSpec) (run.S
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return run.Sandbox{}, failed("making the resource group's namespace", err)
 	}
+	_, err = d.client.CoreV1().ServiceAccounts(want.Namespace).Create(ctx, d.account(spec.Workload), metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return run.Sandbox{}, failed("making the namespace's service account", err)
+	}
 	made, err := d.client.CoreV1().Services(want.Namespace).Create(ctx, want, metav1.CreateOptions{})
 	if err != nil {
 		return run.Sandbox{}, failed("making the workload's service", err)

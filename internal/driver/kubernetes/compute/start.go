@@ -172,21 +172,24 @@ func names(specs []run.ContainerSpec) []string {
 // begun waits until a container runs, has run, or cannot.
 func (d *Driver) begun(ctx context.Context, uid types.UID, spec run.ContainerSpec, patience time.Duration) run.Started {
 	var v view
-	began := time.Now()
 	var refused error
-	err := d.seen.wait(ctx, patience, func() bool {
+	began := time.Now()
+	known := func() bool {
 		pod := d.pod(spec.Sandbox)
-		if pod == nil || pod.UID != uid {
+		if pod == nil || pod.UID != uid || bindings(pod)[spec.Name].ID != spec.ID {
 			return false
 		}
-		b := bindings(pod)[spec.Name]
-		if b.ID != spec.ID {
-			return false
-		}
-		v = look(pod, spec.Name, b.Instance)
+		v = look(pod, spec.Name, bindings(pod)[spec.Name].Instance)
 		refused = refusal(spec, v)
 		return v.phase != waits || refused != nil
-	})
+	}
+	err := d.seen.wait(ctx, min(patience, schedulePatience), known)
+	if err != nil && v.reason == corev1.PodReasonUnschedulable {
+		refused = ErrNotScheduled.WithMessage("no node of the cluster takes the pod: %s", v.message)
+	}
+	if err != nil && refused == nil && ctx.Err() == nil {
+		err = d.seen.wait(ctx, patience-time.Since(began), known)
+	}
 	switch {
 	case refused != nil:
 		return run.Started{Err: refused}
@@ -194,8 +197,7 @@ func (d *Driver) begun(ctx context.Context, uid types.UID, spec run.ContainerSpe
 		return run.Started{Err: ErrCluster.WithMessage("the container %s was not started after %v: %s %s", spec.Name, time.Since(began).Round(time.Second), v.reason, v.message)}
 	case err != nil:
 		return run.Started{Err: err}
-	}
-	if v.started.IsZero() {
+	case v.started.IsZero():
 		v.started = v.ended // with its pod, before anybody saw it run
 	}
 	return run.Started{At: v.started}
@@ -208,8 +210,6 @@ func refusal(spec run.ContainerSpec, v view) error {
 		return ErrCannotStart.WithMessage("%s", plain(spec, v.message))
 	case "ErrImagePull", "ImagePullBackOff", "ImageInspectError", "ErrImageNeverPull", "RegistryUnavailable", "SignatureValidationFailed":
 		return ErrNodePull.WithMessage("the right to pull was granted, but the cluster's node cannot fetch the image: %s", v.message)
-	case corev1.PodReasonUnschedulable:
-		return ErrNotScheduled.WithMessage("no node of the cluster takes the pod: %s", v.message)
 	}
 	return nil
 }

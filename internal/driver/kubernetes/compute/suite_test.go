@@ -1,0 +1,21 @@
+//go:build linux
+
+package compute_test
+
+import (
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"fairlead.dev/internal/run/runtest"
+)
+
+// TestClusterContract runs the suite that every runtime has to pass, on a cluster.
+func TestClusterContract(t *testing.T) {
+	b := openBench(t)
+	runtest.Runtime(t, func(t *testing.T) runtest.Machine {
+		cfg := b.config(t)
+		d := open(t, cfg)
+		return runtest.Machine{Runtime: d, Execer: d, Image: b.registry.image(t, cfg.Dir, v1.Config{})}
+	})
+}
