@@ -50,19 +50,19 @@ func (o *owner) beginRound(ctx context.Context) {
 		}
 		request := pull.Request{
 			Workload: o.id, Container: c.Name, Image: c.Image, Platform: o.cfg.Platform,
-			Candidates: o.candidates(c.Image), Correlation: correlation,
+			Candidates: o.svc.candidates(o.group, c.Image), Correlation: correlation,
 		}
 		o.children.Go(func() { o.pull(ctx, current, request) })
 	}
 }
 
 // candidates gives the credentials for an image; none for what is no reference, as pull will say.
-func (o *owner) candidates(image string) []pull.Candidate {
+func (s *Service) candidates(g Group, image string) []pull.Candidate {
 	reference, err := content.ParseReference(image)
 	if err != nil {
 		return nil
 	}
-	return Candidates(o.group, reference, o.cfg.SameRegistry)
+	return Candidates(g, reference, s.cfg.SameRegistry)
 }
 
 // pull pulls one image, in a goroutine of its own, and posts what came of it.

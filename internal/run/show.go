@@ -114,6 +114,22 @@ func (s *Service) Group(ctx context.Context, id resource.ID) (Group, error) {
 	return g.clone()
 }
 
+// PullRequest gives what a container's image is asked for with, as the next pull would; ErrNotFound, ErrContainerUnknown.
+func (s *Service) PullRequest(ctx context.Context, id resource.ID, container string) (pull.Request, error) {
+	g, err := s.Group(ctx, id)
+	if err != nil {
+		return pull.Request{}, err
+	}
+	i := slices.IndexFunc(g.Containers, func(c Container) bool { return c.Name == container })
+	if i < 0 {
+		return pull.Request{}, ErrContainerUnknown
+	}
+	image := g.Containers[i].Image
+	return pull.Request{
+		Workload: id, Container: container, Image: image, Platform: s.cfg.Platform, Candidates: s.candidates(g, image),
+	}, nil
+}
+
 // Watch gives the status now and at each change, the newest only when they come faster than they are taken. The channel
 // closes when ctx ends or the workload is gone. ErrNotFound.
 func (s *Service) Watch(ctx context.Context, id resource.ID) (<-chan Status, error) {

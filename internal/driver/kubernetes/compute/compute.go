@@ -50,6 +50,7 @@ type Driver struct {
 	rest   *rest.Config
 	client kubernetes.Interface
 	seen   *seen
+	minted chan struct{} // holds a token when Run has to look at pull secrets
 	pods   cache.SharedIndexInformer
 	boxes  cache.SharedIndexInformer // services
 	end    context.CancelFunc
@@ -77,7 +78,7 @@ func Open(ctx context.Context, cfg Config) (*Driver, error) {
 	if err != nil {
 		return nil, reach.ErrKubeconfig.WithMessage("the kubeconfig cannot be used: %v", err)
 	}
-	d := &Driver{cfg: cfg, log: cfg.Log, rest: config, client: client, seen: newSeen(), logs: followers{by: map[followed]*follower{}}}
+	d := &Driver{cfg: cfg, log: cfg.Log, rest: config, client: client, seen: newSeen(), minted: make(chan struct{}, 1), logs: followers{by: map[followed]*follower{}}}
 	d.alive, d.end = context.WithCancel(context.Background())
 	if err := d.watch(ctx); err != nil {
 		d.Close()

@@ -22,8 +22,11 @@ const (
 	noteRenew      = "fairlead.dev/renew"      // when it is to be minted anew
 )
 
-// renewEvery is how often secrets are looked at.
-const renewEvery = 30 * time.Second
+// Times between looks at pull secrets.
+const (
+	renewMost  = time.Minute
+	renewAgain = 10 * time.Second // after it went wrong
+)
 
 // lend asks the right to pull for each container and gives what their images are fetched with, by host.
 func (d *Driver) lend(ctx context.Context, workload string, containers []string) (map[string]pull.Login, error) {
@@ -72,7 +75,7 @@ func fill(s *corev1.Secret, logins map[string]pull.Login, now time.Time) {
 	s.Data = map[string][]byte{corev1.DockerConfigJsonKey: raw}
 	delete(s.Annotations, noteRenew)
 	if !renew.IsZero() {
-		s.Annotations[noteRenew] = renew.UTC().Format(time.RFC3339)
+		s.Annotations[noteRenew] = renew.UTC().Format(time.RFC3339Nano)
 	}
 }
 
@@ -88,42 +91,59 @@ func (d *Driver) putSecret(ctx context.Context, s *corev1.Secret) error {
 
 // Run mints pull secrets anew before they end, and takes away what is in them when the right to pull goes, until ctx ends.
 func (d *Driver) Run(ctx context.Context) error {
-	tick := time.NewTicker(renewEvery)
-	defer tick.Stop()
+	next := time.Now()
 	for {
 		changed := d.cfg.Changed()
+		timer := time.NewTimer(min(time.Until(next), renewMost))
 		all := false
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return nil
-		case <-tick.C:
+		case <-timer.C:
+		case <-d.minted:
 		case <-changed:
 			all = true
 		}
-		if err := d.renew(ctx, all); err != nil && ctx.Err() == nil {
+		timer.Stop()
+		var err error
+		if next, err = d.renew(ctx, all); err != nil && ctx.Err() == nil {
 			d.log.WarnContext(ctx, "pull secrets are not renewed for now", "error", err)
 		}
 	}
 }
 
-func (d *Driver) renew(ctx context.Context, all bool) error {
+// renew mints anew what is due, or all, and tells when it is to be called again.
+func (d *Driver) renew(ctx context.Context, all bool) (next time.Time, err error) {
+	next = time.Now().Add(renewMost)
 	list, err := d.client.CoreV1().Secrets("").List(ctx, metav1.ListOptions{
 		LabelSelector: labelInstallation + "=" + d.cfg.Installation + "," + labelSecret + "=" + secretPull,
 	})
 	if err != nil {
-		return err
+		return time.Now().Add(renewAgain), err
 	}
 	for i := range list.Items {
 		s := &list.Items[i]
-		due, err := time.Parse(time.RFC3339, s.Annotations[noteRenew])
-		if !all && (err != nil || time.Now().Before(due)) {
-			continue
+		if due := dueAt(s); all || time.Now().After(due) {
+			if err := d.renewOne(ctx, s); err != nil {
+				d.log.WarnContext(ctx, "a pull secret is not renewed for now", "namespace", s.Namespace, "secret", s.Name, "error", err)
+				next = time.Now().Add(renewAgain)
+			}
 		}
-		if err := d.renewOne(ctx, s); err != nil {
-			d.log.WarnContext(ctx, "a pull secret is not renewed for now", "namespace", s.Namespace, "secret", s.Name, "error", err)
+		if due := dueAt(s); due.Before(next) && due.After(time.Now()) {
+			next = due
 		}
 	}
-	return nil
+	return next, nil
+}
+
+// dueAt tells when a secret is to be minted anew: far away when what is in it does not end.
+func dueAt(s *corev1.Secret) time.Time {
+	due, err := time.Parse(time.RFC3339Nano, s.Annotations[noteRenew])
+	if err != nil {
+		return time.Now().Add(renewMost)
+	}
+	return due
 }
 
 // renewOne fills a secret anew: with nothing, when the right to pull is refused.

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+	"k8s.io/streaming/pkg/httpstream"
 
 	"fairlead.dev/internal/fault"
 )
@@ -63,12 +63,12 @@ func (d *Driver) forward(pod *corev1.Pod, port string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	modern, err := portforward.NewSPDYOverWebsocketDialer(url, d.rest)
+	modern, err := portforward.NewSPDYOverWebsocketDialerForStreaming(url, d.rest)
 	if err != nil {
 		return nil, err
 	}
-	old := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, url)
-	conn, _, err := portforward.NewFallbackDialer(modern, old, httpstream.IsUpgradeFailure).Dial(portforward.PortForwardProtocolV1Name)
+	old := spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, http.MethodPost, url)
+	conn, _, err := portforward.NewFallbackDialerForStreaming(modern, old, httpstream.IsUpgradeFailure).Dial(portforward.PortForwardProtocolV1Name)
 	if err != nil {
 		return nil, err
 	}

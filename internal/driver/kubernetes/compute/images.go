@@ -23,7 +23,9 @@ func OpenImages(dir string) (*Images, error) {
 }
 
 // Begin implements pull.Node.
-func (n *Images) Begin(context.Context, string) (pull.Session, error) { return imageSession{n.dir}, nil }
+func (n *Images) Begin(context.Context, string) (pull.Session, error) {
+	return imageSession{n.dir}, nil
+}
 
 type imageSession struct{ dir string }
 

@@ -76,7 +76,9 @@ func (b binding) note() string {
 }
 
 // ours selects what belongs to this installation.
-func (d *Driver) ours(o *metav1.ListOptions) { o.LabelSelector = labelInstallation + "=" + d.cfg.Installation }
+func (d *Driver) ours(o *metav1.ListOptions) {
+	o.LabelSelector = labelInstallation + "=" + d.cfg.Installation
+}
 
 // objectName names a sandbox's things on the cluster: a name begins with a letter there.
 func objectName(sandbox string) string { return "fl-" + sandbox }

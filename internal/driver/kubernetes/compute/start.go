@@ -157,6 +157,10 @@ func (d *Driver) makePod(ctx context.Context, box *corev1.Service, specs []run.C
 			return nil, err
 		}
 	}
+	select {
+	case d.minted <- struct{}{}:
+	default: // Run looks anyway
+	}
 	pod, err := d.client.CoreV1().Pods(box.Namespace).Create(ctx, d.podOf(box, specs), metav1.CreateOptions{})
 	return pod, failed("making the workload's pod", err)
 }
