@@ -21,7 +21,7 @@ func local() cli.Local {
 func up(ctx context.Context, s cli.Streams, o cli.UpOptions) error {
 	return server.Up(ctx, server.Config{
 		Data: o.Data, Listen: o.Listen, Domains: o.Domains, Tenant: o.Tenant, Subscription: o.Subscription, ReadyFile: o.ReadyFile,
-		Containerd: o.Containerd, OCIRuntime: o.OCIRuntime, Compute: o.Compute, AllowIssuers: o.AllowIssuers, LogFormat: o.LogFormat, LogLevel: o.LogLevel,
+		Containerd: o.Containerd, OCIRuntime: o.OCIRuntime, Compute: o.Compute, Kubeconfig: o.Kubeconfig, Context: o.Context, AllowIssuers: o.AllowIssuers, LogFormat: o.LogFormat, LogLevel: o.LogLevel,
 	}, version, s.Out, s.Err)
 }
 
@@ -30,7 +30,7 @@ func down(ctx context.Context, s cli.Streams, o cli.DownOptions) error {
 }
 
 func doctor(ctx context.Context, s cli.Streams, o cli.DoctorOptions) error {
-	findings, err := server.Doctor(ctx, server.Config{Data: o.Data})
+	findings, err := server.Doctor(ctx, server.Config{Data: o.Data, Compute: o.Compute, Kubeconfig: o.Kubeconfig, Context: o.Context})
 	if err != nil {
 		return err
 	}

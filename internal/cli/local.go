@@ -28,6 +28,7 @@ type UpOptions struct {
 	Domains                            []string
 	ReadyFile                          string
 	Containerd, OCIRuntime, Compute    string
+	Kubeconfig, Context                string // of the cluster that workloads run on
 	AllowIssuers                       []string
 	LogFormat, LogLevel                string
 }
@@ -40,8 +41,8 @@ type DownOptions struct {
 
 // DoctorOptions are the flags of `doctor`.
 type DoctorOptions struct {
-	Data string
-	JSON bool
+	Data, Compute, Kubeconfig, Context string
+	JSON                               bool
 }
 
 // TrustOptions are the flags of `trust`; with none of them the authority's path is printed.
@@ -98,7 +99,9 @@ running; 'fairlead down' ends everything.`,
 	f.StringVar(&o.Containerd, "containerd", "", "socket of a containerd that runs already (default: the built-in one)")
 	f.StringVar(&o.OCIRuntime, "oci-runtime", "", "crun or runc (default: the first that is there)")
 	f.StringArrayVar(&o.AllowIssuers, "allow-issuer", nil, "host of a token issuer that may be asked for its keys although it is on a private address; may be repeated")
-	f.StringVar(&o.Compute, "compute", "", "containerd (default), or none: registry and identity only")
+	f.StringVar(&o.Compute, "compute", "", "containerd (default), kubernetes (with --kubeconfig), or none: registry and identity only")
+	f.StringVar(&o.Kubeconfig, "kubeconfig", "", "of the cluster that workloads run on, with --compute kubernetes")
+	f.StringVar(&o.Context, "context", "", "of the kubeconfig (default: its current one)")
 	f.StringVar(&o.LogFormat, "log-format", "", "text (default) or json")
 	f.StringVar(&o.LogLevel, "log-level", "", "debug, info (default), warn or error")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -123,7 +126,11 @@ func newDoctor(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check whether this machine can run Fairlead, and say what is missing", Args: exactly(), RunE: shown(a, a.local.Doctor, &o, &o.JSON),
 	}
-	cmd.Flags().StringVar(&o.Data, "data", "", "data directory")
+	f := cmd.Flags()
+	f.StringVar(&o.Data, "data", "", "data directory")
+	f.StringVar(&o.Compute, "compute", "", "containerd (default), kubernetes (with --kubeconfig), or none")
+	f.StringVar(&o.Kubeconfig, "kubeconfig", "", "of the cluster that workloads are to run on, with --compute kubernetes")
+	f.StringVar(&o.Context, "context", "", "of the kubeconfig (default: its current one)")
 	return cmd
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"fairlead.dev/internal/driver/containerd"
 	"fairlead.dev/internal/driver/dns"
+	"fairlead.dev/internal/driver/kubernetes/compute"
 	"fairlead.dev/internal/fault"
 	"fairlead.dev/internal/pull"
 	"fairlead.dev/internal/resource"
@@ -30,16 +31,20 @@ type node struct {
 	runtime run.Runtime
 	execer  run.Execer
 	images  pull.Node
-	driver  *containerd.Driver // nil without compute
+	driver  *containerd.Driver // nil without compute on this machine
+	cluster *compute.Driver    // nil without compute on a cluster
 }
 
-// openNode starts containerd and the container network. Where the machine lacks something it says what, and that
+// openNode starts containerd and the container network, or finds the cluster that has their place. Where the machine lacks something it says what, and that
 // --compute none does without: nothing degrades by itself.
-func openNode(ctx context.Context, cfg Config, origin resource.Origin, log *slog.Logger) (*node, error) {
-	if cfg.Compute == computeOff {
+func (s *Server) openNode(ctx context.Context) (*node, error) {
+	switch s.cfg.Compute {
+	case computeOff:
 		return &node{runtime: noRuntime{}, execer: noRuntime{}, images: noRuntime{}}, nil
+	case computeRemote:
+		return s.openRemote(ctx)
 	}
-	driver, err := containerd.Open(ctx, nodeConfig(cfg, origin.Port, log))
+	driver, err := containerd.Open(ctx, nodeConfig(s.cfg, s.origin.Port, s.log))
 	if err != nil {
 		return nil, fmt.Errorf("%w\n'fairlead doctor' lists what is missing; 'fairlead up --compute none' serves registry and identities without running containers", err)
 	}
@@ -61,6 +66,9 @@ func (n *node) Gateway() string {
 
 // Run keeps the node at work until ctx ends.
 func (n *node) Run(ctx context.Context) error {
+	if n.cluster != nil {
+		return n.cluster.Run(ctx)
+	}
 	if n.driver == nil {
 		return nil
 	}
@@ -92,6 +100,9 @@ func withoutAzure(lookup dns.Lookup) dns.Lookup {
 
 // Close ends the daemon, whose containers go on without it.
 func (n *node) Close() error {
+	if n.cluster != nil {
+		n.cluster.Close()
+	}
 	if n.driver == nil {
 		return nil
 	}

@@ -29,7 +29,9 @@ type Config struct {
 	ReadyFile    string   // a further place for the ready file, beside the one in the data directory
 	Containerd   string   // socket of a containerd that runs already; default: the one in this program
 	OCIRuntime   string   // "crun" or "runc"; default: the first of the two that is there
-	Compute      string   // "containerd" (default) or "none": registry and identity only
+	Compute      string   // "containerd" (default), "kubernetes", or "none": registry and identity only
+	Kubeconfig   string   // of the cluster that workloads run on, with Compute "kubernetes"
+	Context      string   // of the kubeconfig; default: its current one
 	AllowIssuers []string // hosts, "host" or "host:port", of token issuers that may be on private addresses
 	LogFormat    string   // "text" (default) or "json"
 	LogLevel     string   // "debug", "info" (default), "warn", "error"
@@ -40,6 +42,7 @@ const (
 	defaultListen = "127.0.0.1:8443"
 	computeOn     = "containerd"
 	computeOff    = "none"
+	computeRemote = "kubernetes"
 )
 
 // DefaultData gives /var/lib/fairlead for root, else fairlead in the user's data directory.
@@ -94,7 +97,17 @@ func (c *Config) Validate() error {
 		}
 		*value = id.String()
 	}
-	c.oneOf(bad, "compute", &c.Compute, computeOn, computeOff)
+	c.oneOf(bad, "compute", &c.Compute, computeOn, computeOff, computeRemote)
+	switch {
+	case c.Compute == computeRemote && c.Kubeconfig == "":
+		bad("kubeconfig", "--compute kubernetes needs the kubeconfig of the cluster that workloads are to run on")
+	case c.Compute != computeRemote && c.Kubeconfig+c.Context != "":
+		bad("kubeconfig", "--kubeconfig and --context are for --compute kubernetes only")
+	case c.Kubeconfig != "":
+		if abs, err := filepath.Abs(c.Kubeconfig); err == nil {
+			c.Kubeconfig = abs
+		}
+	}
 	c.oneOf(bad, "log-format", &c.LogFormat, "text", "json")
 	c.oneOf(bad, "log-level", &c.LogLevel, "info", "debug", "warn", "error")
 	if c.OCIRuntime != "" {

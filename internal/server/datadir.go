@@ -237,6 +237,9 @@ type stored struct {
 	Subscription string    `json:"subscriptionId"`
 	AdminApp     string    `json:"adminApplication,omitempty"` // object id of the administrator's application
 	Containerd   string    `json:"containerd,omitempty"`       // socket of the one of others that the last start used: Down looks there
+	Installation string    `json:"installation,omitempty"`     // tells our things on a cluster from another Fairlead's
+	Kubeconfig   string    `json:"kubeconfig,omitempty"`       // of the cluster that the last start used: Down looks there
+	Context      string    `json:"context,omitempty"`          // of that
 	Created      time.Time `json:"created"`
 }
 

@@ -35,6 +35,9 @@ func Doctor(ctx context.Context, cfg Config) ([]Finding, error) {
 		return nil, err
 	}
 	out := []Finding{checkData(cfg.Data), checkPort(cfg)}
+	if cfg.Compute == computeRemote {
+		return append(out, checkRemote(ctx, cfg)...), nil
+	}
 	problems := containerd.Check(ctx, nodeConfig(cfg, 0, slog.New(slog.DiscardHandler)))
 	for _, p := range problems {
 		out = append(out, Finding{What: "running containers", Detail: p.What, Remedy: p.Remedy})

@@ -39,6 +39,9 @@ func Down(ctx context.Context, data string, purge bool, out, logs io.Writer) err
 	if err := containerd.Purge(ctx, nodeConfig(lastConfig(cfg.Data), 0, log)); err != nil {
 		return fmt.Errorf("ending what runs in %s: %w", cfg.Data, err)
 	}
+	if err := purgeRemote(ctx, cfg.Data); err != nil {
+		return fmt.Errorf("ending what runs on the cluster: %w", err)
+	}
 	if err := os.Remove(ReadyFile(cfg.Data)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err // a killed server's: what it says is no longer true
 	}

@@ -27,6 +27,7 @@ import (
 	"fairlead.dev/internal/api/graph"
 	"fairlead.dev/internal/api/oci"
 	"fairlead.dev/internal/driver/files"
+	"fairlead.dev/internal/driver/kubernetes/compute"
 	"fairlead.dev/internal/driver/sql"
 	"fairlead.dev/internal/explain"
 	"fairlead.dev/internal/identity"
@@ -53,6 +54,7 @@ type Server struct {
 	db        *sql.DB
 	core      core
 	node      *node
+	claim     *compute.Claim // nil without compute on a cluster
 	changes   *changes
 	admin     *administrator
 	revoke    func(context.Context) error // takes this start's secret back
@@ -90,10 +92,13 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
 
 // open is New, top to bottom.
 func (s *Server) open(ctx context.Context) (err error) {
-	if s.data, err = openData(s.cfg.Data); err != nil {
+	if s.data, err = s.openData(ctx); err != nil {
 		return err
 	}
 	s.later(s.data.Close)
+	if err := s.claimCluster(ctx); err != nil {
+		return err
+	}
 	if err := s.removeReady(); err != nil { // a killed server's: who waits for ours must not take it for it
 		return err
 	}
@@ -170,6 +175,9 @@ func (s *Server) settleOrigin() error {
 	if s.cfg.Compute == computeOn {
 		now.Containerd = s.cfg.Containerd
 	}
+	if s.cfg.Compute == computeRemote {
+		now.Kubeconfig, now.Context = s.cfg.Kubeconfig, s.cfg.Context
+	}
 	if now.Created.IsZero() {
 		now.Created = time.Now().UTC()
 	}
@@ -212,11 +220,11 @@ func (s *Server) openCore(ctx context.Context) error {
 // openCompute starts the node and what runs on it.
 func (s *Server) openCompute(ctx context.Context) error {
 	var err error
-	if s.node, err = openNode(ctx, s.cfg, s.origin, s.log); err != nil {
+	s.changes = newChanges(s.core.directory.Changed, s.core.access.Changed)
+	if s.node, err = s.openNode(ctx); err != nil {
 		return err
 	}
 	s.later(s.node.Close)
-	s.changes = newChanges(s.core.directory.Changed, s.core.access.Changed)
 	registries := newNodeRegistries(s.origin, s.core.registry, s.authority, s.listeners[0].Addr())
 	identities := &nodeIdentities{s.core.directory, s.core.tokens}
 	s.core.pull = pull.New(registries, identities, s.node.images, pull.Limits{}, time.Now, s.log)
@@ -224,6 +232,7 @@ func (s *Server) openCompute(ctx context.Context) error {
 		Store: sql.NewRun(s.db, s.stored.Tenant), Runtime: s.node.runtime, Execer: s.node.execer, Puller: s.core.pull,
 		Sealer: s.sealer, Log: s.log, Now: time.Now, LogDir: s.data.file("compute", "logs"),
 		Platform: platform(runtime.GOARCH), SameRegistry: registries.sameRegistry, AccessChanged: s.changes.Changed,
+		Warm: s.node.Transport(true),
 	})
 	if err := s.openClusters(); err != nil {
 		return err
@@ -260,7 +269,7 @@ func (s *Server) openSurfaces() {
 		}),
 		registry: s.registrySurface(),
 		ingress:  s.core.clusters.Ingress,
-		site:     appservice.New(appservice.Deps{Run: s.core.run, Find: s.siteOf, Log: s.log}),
+		site:     appservice.New(appservice.Deps{Run: s.core.run, Find: s.siteOf, Log: s.log, Transport: s.node.Transport(false)}),
 	}, telemetry, s.metrics, s.db.Ping)
 	s.http = &http.Server{
 		Handler: front, TLSConfig: s.authority.tlsConfig(s.core.clusters.Certificate), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,

@@ -72,6 +72,9 @@ func (s *Server) serve(ctx context.Context, version string, out io.Writer) error
 	}
 	loop("https", func(ctx context.Context) error { return serveAll(ctx, s.http, s.passThrough(listeners), stopGrace) })
 	loop("compute", s.node.Run)
+	if s.claim != nil {
+		loop("claim", s.claim.Run)
+	}
 	loop("changes", s.changes.Run)
 	loop("workloads", s.core.run.Run)
 	loop("clusters", s.core.clusters.Run)

@@ -23,14 +23,29 @@ import (
 	"fairlead.dev/internal/resource"
 )
 
-// Config says which cluster, and what of Fairlead the cluster is told. All but Context and the last two must be set.
+// Cluster says which cluster it is.
+type Cluster struct {
+	Kubeconfig string // file
+	Context    string // of that; "" is its current one
+}
+
+func (c Cluster) connect() (*rest.Config, kubernetes.Interface, error) {
+	config, err := reach.Load(c.Kubeconfig, c.Context)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, nil, reach.ErrKubeconfig.WithMessage("the kubeconfig %s cannot be used: %v", c.Kubeconfig, err)
+	}
+	return config, client, nil
+}
+
+// Config says which cluster, and what of Fairlead the cluster is told. All but the last two must be set.
 type Config struct {
-	Kubeconfig []byte
-	Context    string // "" is the kubeconfig's own
+	Cluster
 	// Installation tells this Fairlead's things on the cluster from those of others: a DNS label of at most 20 characters.
 	Installation string
-	// Dir keeps manifests and configs of images.
-	Dir string
 	// Registry gives the name by which the cluster's nodes reach the registry of a login server.
 	Registry func(host string) string
 	// Lend gives what a container's image is fetched with, after the right to pull was asked.
@@ -70,13 +85,9 @@ func Open(ctx context.Context, cfg Config) (*Driver, error) {
 	if cfg.Changed == nil {
 		cfg.Changed = func() <-chan struct{} { return nil }
 	}
-	config, err := reach.Load(cfg.Kubeconfig, cfg.Context)
+	config, client, err := cfg.connect()
 	if err != nil {
 		return nil, err
-	}
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, reach.ErrKubeconfig.WithMessage("the kubeconfig cannot be used: %v", err)
 	}
 	d := &Driver{cfg: cfg, log: cfg.Log, rest: config, client: client, seen: newSeen(), minted: make(chan struct{}, 1), logs: followers{by: map[followed]*follower{}}}
 	d.alive, d.end = context.WithCancel(context.Background())
@@ -89,7 +100,9 @@ func Open(ctx context.Context, cfg Config) (*Driver, error) {
 
 // watch begins to follow what the cluster has.
 func (d *Driver) watch(ctx context.Context) error {
-	if _, err := d.client.Discovery().ServerVersion(); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, syncPatience)
+	defer cancel()
+	if _, err := serverVersion(ctx, d.client); err != nil {
 		return ErrCluster.WithMessage("the cluster %s does not answer: %v", d.rest.Host, err)
 	}
 	factory := informers.NewSharedInformerFactoryWithOptions(d.client, 0, informers.WithTweakListOptions(d.ours))
@@ -109,8 +122,6 @@ func (d *Driver) watch(ctx context.Context) error {
 		<-d.alive.Done()
 		factory.Shutdown()
 	})
-	ctx, cancel := context.WithTimeout(ctx, syncPatience)
-	defer cancel()
 	if !cache.WaitForCacheSync(ctx.Done(), d.pods.HasSynced, d.boxes.HasSynced) {
 		return ErrCluster.WithMessage("the cluster %s does not let its pods and services be watched: 'fairlead doctor' says which rights are missing", d.rest.Host)
 	}

@@ -43,7 +43,7 @@ func must(t testing.TB, err error) {
 
 // bench is a cluster of one node and a registry that its node reaches.
 type bench struct {
-	kubeconfig []byte
+	kubeconfig string // file
 	registry   *privateRegistry
 }
 
@@ -90,10 +90,8 @@ func openBench(t *testing.T) *bench {
 	t.Cleanup(func() { _ = running.Close() })
 	access, err := running.Access()
 	must(t, err)
-	b.kubeconfig = kubeconfig(t, access)
-	if keep := os.Getenv("FAIRLEAD_TEST_KUBECONFIG"); keep != "" {
-		must(t, os.WriteFile(keep, b.kubeconfig, 0o600))
-	}
+	b.kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
+	must(t, os.WriteFile(b.kubeconfig, kubeconfig(t, access), 0o600))
 	return b
 }
 
@@ -134,7 +132,7 @@ func installation() string {
 func (b *bench) config(t *testing.T) compute.Config {
 	t.Helper()
 	return compute.Config{
-		Kubeconfig: b.kubeconfig, Installation: installation(), Dir: filepath.Join(t.TempDir(), "images"),
+		Cluster: compute.Cluster{Kubeconfig: b.kubeconfig}, Installation: installation(),
 		Registry: func(host string) string { return host },
 		Lend: func(context.Context, resource.ID, string) (pull.Login, error) {
 			return pull.Login{Host: b.registry.host, Username: username, Password: b.registry.password()}, nil

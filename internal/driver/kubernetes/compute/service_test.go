@@ -91,7 +91,7 @@ func (f *fairlead) change(password string) {
 // boot starts Fairlead, perhaps again.
 func (f *fairlead) boot() {
 	f.t.Helper()
-	images, err := compute.OpenImages(f.cfg.Dir)
+	images, err := compute.OpenImages(filepath.Join(f.dir, "images"))
 	must(f.t, err)
 	puller := pull.New(f.b.registry, nil, images, pull.Limits{}, time.Now, slog.New(slog.DiscardHandler))
 	cfg := f.cfg

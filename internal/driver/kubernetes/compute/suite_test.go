@@ -14,8 +14,7 @@ import (
 func TestClusterContract(t *testing.T) {
 	b := openBench(t)
 	runtest.Runtime(t, func(t *testing.T) runtest.Machine {
-		cfg := b.config(t)
-		d := open(t, cfg)
-		return runtest.Machine{Runtime: d, Execer: d, Image: b.registry.image(t, cfg.Dir, v1.Config{})}
+		d := open(t, b.config(t))
+		return runtest.Machine{Runtime: d, Execer: d, Image: b.registry.image(t, t.TempDir(), v1.Config{})}
 	})
 }

@@ -2,9 +2,6 @@
 package reach
 
 import (
-	"fmt"
-	"time"
-
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
@@ -15,19 +12,22 @@ import (
 // ErrKubeconfig is returned for a kubeconfig that cannot be used.
 var ErrKubeconfig = fault.New(fault.Invalid, "InvalidKubeconfig", "this is no kubeconfig")
 
-// Load reads a kubeconfig that may name files and programs of this machine: one that its operator wrote. context "" is the
-// file's current one. ErrKubeconfig.
-func Load(raw []byte, context string) (*rest.Config, error) {
-	parsed, err := clientcmd.Load(raw)
+// Load reads the kubeconfig in a file, which may name files and programs of this machine: one that its operator wrote.
+// context "" is the file's current one. ErrKubeconfig.
+func Load(file, context string) (*rest.Config, error) {
+	parsed, err := clientcmd.LoadFromFile(file)
+	if err == nil {
+		err = clientcmd.ResolveLocalPaths(parsed)
+	}
 	if err != nil {
-		return nil, ErrKubeconfig.WithMessage("this is no kubeconfig: %v", err)
+		return nil, ErrKubeconfig.WithMessage("%s is no kubeconfig: %v", file, err)
 	}
 	return of(parsed, context)
 }
 
-// LoadForeign is Load for a kubeconfig that somebody sent: one that names a file or a program of this machine is refused
-// with the field.
-func LoadForeign(raw []byte, context string) (*rest.Config, error) {
+// Parse reads a kubeconfig that somebody sent: one that names a file or a program of this machine is refused with the
+// field. ErrKubeconfig.
+func Parse(raw []byte, context string) (*rest.Config, error) {
 	parsed, err := clientcmd.Load(raw)
 	if err != nil {
 		return nil, ErrKubeconfig.WithMessage("this is no kubeconfig: %v", err)
@@ -67,19 +67,4 @@ func of(parsed *api.Config, context string) (*rest.Config, error) {
 	config.QPS, config.Burst = 50, 100
 	config.Timeout = 0 // watches and logs last
 	return config, nil
-}
-
-// Within gives a copy of config whose requests end in time.
-func Within(config *rest.Config, limit time.Duration) *rest.Config {
-	short := rest.CopyConfig(config)
-	short.Timeout = limit
-	return short
-}
-
-// Failed wraps what a cluster answered for people: what it refuses is named with what was being done.
-func Failed(doing string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", doing, err)
 }
