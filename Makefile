@@ -27,8 +27,8 @@ kube: ## bin/fairlead-kube: Kubernetes as one program; the first build takes mor
 .PHONY: test-kube
 test-kube: kube ## The tests that run clusters
 	@scripts/deps.sh kube
-	cd kube && GOFLAGS=-buildvcs=false go test -count=1 -trimpath -tags providerless,selinux ./internal/config ./internal/parts ./internal/pki
-	FAIRLEAD_KUBE=$(CURDIR)/bin/fairlead-kube go test -count=1 -timeout 30m -run '^TestCluster' -p 1 ./internal/driver/containerd ./internal/driver/kubernetes/compute ./internal/server
+	cd kube && GOFLAGS=-buildvcs=false go test -count=1 -trimpath -tags providerless,selinux ./...
+	FAIRLEAD_KUBE=$(CURDIR)/bin/fairlead-kube go test -count=1 -timeout 30m -run '^TestCluster' -p 1 ./internal/driver/containerd ./internal/driver/kubernetes/compute ./internal/server ./test
 
 .PHONY: deps
 deps: ## Install what running and testing need (Debian packages); says what it installs

@@ -58,11 +58,16 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 		return cmd.ExecuteContext(ctx)
 	})
 	g.Start("kube-proxy", func(ctx context.Context) error {
+		// It ends the whole process when the address that it has found for the node changes.
+		if err := n.await(ctx, f.kubelet, n.addressed); err != nil {
+			return err
+		}
 		cmd := kubeproxy.NewProxyCommand()
 		cmd.SetArgs([]string{"--config=" + f.proxyConfig})
 		return cmd.ExecuteContext(ctx)
 	})
-	if err := n.awaitReady(g.Context(), f.kubelet); err != nil {
+	n.say.Status("waiting for the node " + n.cfg.Node.Name)
+	if err := n.await(g.Context(), f.kubelet, n.ready); err != nil {
 		return errors.Join(err, context.Cause(g.Context()))
 	}
 	if err := addons.StartNode(g, n.cfg, n.certs); err != nil {
