@@ -47,14 +47,23 @@ type bench struct {
 	registry   *privateRegistry
 }
 
-// openBench starts the cluster. fairlead-kube takes long to build, so that only 'make test-kube' has it.
+// openBench starts the cluster.
 func openBench(t *testing.T) *bench {
 	t.Helper()
-	program := os.Getenv("FAIRLEAD_KUBE")
-	if program == "" {
+	port := freePort(t)
+	node := openNode(t, port)
+	b := &bench{registry: newRegistry(t, node.Gateway(), port)}
+	b.kubeconfig = startCluster(t, node, b.registry.authority)
+	return b
+}
+
+// openNode gives the machine of the cluster's node, which reaches one port of ours. fairlead-kube takes long to build, so
+// that only 'make test-kube' has it.
+func openNode(t *testing.T, port int) *containerd.Driver {
+	t.Helper()
+	if os.Getenv("FAIRLEAD_KUBE") == "" {
 		t.Skip("FAIRLEAD_KUBE names no fairlead-kube: make test-kube")
 	}
-	port := freePort(t)
 	cfg := containerd.Config{
 		DataDir: t.TempDir(), OCIRuntime: os.Getenv("FAIRLEAD_TEST_OCI_RUNTIME"), Services: []int{port},
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
@@ -76,9 +85,14 @@ func openBench(t *testing.T) *bench {
 			t.Errorf("end of the node: %v", err)
 		}
 	})
-	b := &bench{registry: newRegistry(t, node.Gateway(), port)}
+	return node
+}
+
+// startCluster starts a cluster whose node trusts an authority, and gives the file of its kubeconfig.
+func startCluster(t *testing.T, node *containerd.Driver, authority string) string {
+	t.Helper()
 	machine := node.Clusters(containerd.ClusterConfig{
-		Program: program, Authority: b.registry.authority, Metadata: func(string) http.Handler { return http.NotFoundHandler() },
+		Program: os.Getenv("FAIRLEAD_KUBE"), Authority: authority, Metadata: func(string) http.Handler { return http.NotFoundHandler() },
 	})
 	starting, stop := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer stop()
@@ -90,9 +104,9 @@ func openBench(t *testing.T) *bench {
 	t.Cleanup(func() { _ = running.Close() })
 	access, err := running.Access()
 	must(t, err)
-	b.kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
-	must(t, os.WriteFile(b.kubeconfig, kubeconfig(t, access), 0o600))
-	return b
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	must(t, os.WriteFile(file, kubeconfig(t, access), 0o600))
+	return file
 }
 
 func kubeconfig(t *testing.T, a cluster.Access) []byte {
