@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 
 	"golang.org/x/sys/unix"
 
@@ -48,15 +49,18 @@ func Doctor(ctx context.Context, cfg Config) ([]Finding, error) {
 	return append(out, checkKubernetes()), nil
 }
 
-// checkKubernetes looks for the program of managed clusters, without which everything else works.
+// checkKubernetes looks for what managed clusters need. To lack their program is no fault: everything else works.
 func checkKubernetes() Finding {
-	f := Finding{What: "Kubernetes clusters"}
+	f := Finding{What: "Kubernetes clusters", OK: true}
 	path, err := nodes.FindProgram("")
 	if err != nil {
-		f.Detail, f.Remedy = fault.From(err).Message, fault.From(err).Hint
+		f.Detail, f.Remedy = "none can be made: "+fault.From(err).Message, fault.From(err).Hint
 		return f
 	}
-	f.OK, f.Detail = true, path
+	f.Detail = path
+	if _, err := exec.LookPath("nft"); err != nil {
+		f.OK, f.Detail, f.Remedy = false, "the program nft, which makes the rules of services, is not on PATH", "apt-get install nftables"
+	}
 	return f
 }
 
