@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -144,7 +145,7 @@ func (s *Service) all() []*owner {
 }
 
 // Put stores a cluster as wanted and returns; bringing it about goes on by itself, and Status tells how far it is. A stopped
-// cluster stays so. ErrInvalid, ErrFixed, ErrDeleting, and what Machine.Check says.
+// cluster stays so, and one that is wanted like that already is left alone. ErrInvalid, ErrFixed, ErrDeleting, and what Machine.Check says.
 func (s *Service) Put(ctx context.Context, c Cluster) error {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
@@ -205,6 +206,9 @@ func (r *record) update(c Cluster, version string) error {
 		}
 	}
 	c.UID = r.Cluster.UID
+	if r.Failure == nil && r.Version == version && reflect.DeepEqual(r.Cluster, c) {
+		return nil // it is as wanted, or on its way there
+	}
 	r.Cluster, r.Version = c, version
 	r.Generation++
 	if r.Target == wantRunning {

@@ -138,6 +138,10 @@ func TestLifeOfACluster(t *testing.T) {
 
 		must(t, b.Put(ctx, demo(3)))
 		b.at("Succeeded", "Running")
+		must(t, b.Put(ctx, demo(3))) // is no change, and nothing is started again
+		if s = b.at("Succeeded", "Running"); s.Generation != 2 {
+			t.Errorf("a Put of what is there already: %+v", s)
+		}
 		must(t, b.Stop(ctx, id))
 		b.at("Succeeded", "Stopped")
 		if _, err := b.Access(ctx, id); !errors.Is(err, cluster.ErrNotRunning) {

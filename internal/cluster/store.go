@@ -44,7 +44,7 @@ const (
 // Status is how far a cluster is at one moment.
 type Status struct {
 	ID           resource.ID
-	Generation   int64 // counts Puts, beginning with 1
+	Generation   int64 // counts Puts that changed something, beginning with 1
 	Provisioning string
 	Power        string   // what is wanted, as in Azure
 	Failure      *Failure // why Provisioning is Failed
