@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"fairlead.dev/internal/api/arm/managedcluster"
 	"fairlead.dev/internal/driver/containerd/daemon"
 	"fairlead.dev/internal/driver/sql"
 	"fairlead.dev/internal/resource"
@@ -23,10 +24,11 @@ func Applet(args []string) (run func() int, ok bool) { return daemon.Applet(args
 const (
 	typeRegistry = "Microsoft.ContainerRegistry/registries"
 	typeSite     = "Microsoft.Web/sites"
+	typeCluster  = "Microsoft.ContainerService/managedClusters"
 )
 
-// HostNames gives the names that a data directory's server answers to: its own, and those of its registries and web
-// apps, under every domain. It works whether or not the server runs.
+// HostNames gives the names that a data directory's server answers to: its own, and those of its registries, web
+// apps and clusters, under every domain. It works whether or not the server runs.
 func HostNames(ctx context.Context, cfg Config) ([]string, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -57,6 +59,10 @@ func hostNames(ctx context.Context, resources resource.Store, s stored) ([]strin
 	if err != nil {
 		return nil, err
 	}
+	managed, err := resources.ListResources(ctx, resource.Root, typeCluster, "", 0)
+	if err != nil {
+		return nil, err
+	}
 	for _, domain := range s.Domains {
 		origin := resource.Origin{Domains: []string{domain}, Port: 443}
 		for _, service := range []resource.Service{resource.ARM, resource.Login, resource.OIDC, resource.Graph} {
@@ -67,6 +73,13 @@ func hostNames(ctx context.Context, resources resource.Store, s stored) ([]strin
 		}
 		for _, r := range sites {
 			names = append(names, origin.SiteHost(r.ID.Name()))
+		}
+		for _, r := range managed {
+			state, err := managedcluster.Read(r.Properties)
+			if err != nil {
+				return nil, err
+			}
+			names = append(names, state.Hosts(r.ID, r.Location, origin)...)
 		}
 	}
 	return names, nil

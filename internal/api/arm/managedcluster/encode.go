@@ -30,6 +30,10 @@ type shown struct {
 	CurrentVersion string  `json:"currentKubernetesVersion,omitempty"`
 	MaxPools       int     `json:"maxAgentPools"`
 	Failed         *failed `json:"status,omitempty"`
+	// Principal is who a cluster is that has a managed identity; the az CLI writes into the object.
+	Principal struct {
+		ClientID string `json:"clientId"`
+	} `json:"servicePrincipalProfile"`
 }
 
 // failed is how a cluster tells why it is not as it is wanted.
@@ -46,6 +50,7 @@ func (s State) Encode(v View) (any, error) {
 		properties: s.given, Provisioning: v.Status.Provisioning, Power: power{v.Status.Power}, FQDN: v.FQDN, PortalFQDN: v.FQDN,
 		CurrentVersion: v.Status.Version, MaxPools: 100,
 	}
+	out.Principal.ClientID = "msi"
 	if out.KubernetesVersion == "" {
 		out.KubernetesVersion = v.Status.Version
 	}
