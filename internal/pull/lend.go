@@ -41,29 +41,34 @@ func (p *Puller) Lend(ctx context.Context, r Request) (Login, error) {
 	case c.Identity == nil:
 		login.Username, login.Password = c.Username, c.Password
 	default:
-		refresh, err := p.exchange(ctx, j.remote, *c.Identity)
+		lent, err := p.lendTo(ctx, j.remote, *c.Identity)
 		if err != nil {
 			return Login{}, j.failed(StageToken, err)
 		}
-		login.Username, login.Password = TokenUser, refresh
-		if expires := readClaims(refresh).Expires; expires > 0 {
-			login.Expires = time.Unix(expires, 0)
-		}
+		login.Username, login.Password, login.Expires = lent.Username, lent.Password, lent.Expires
 	}
 	return login, nil
 }
 
-// exchange gives a refresh token of the registry for a managed identity.
-func (p *Puller) exchange(ctx context.Context, r *remote, id Identity) (secret.Text, error) {
+// lendTo gives a refresh token of the registry for a managed identity.
+func (p *Puller) lendTo(ctx context.Context, r *remote, id Identity) (Login, error) {
 	_, service, err := r.ask(ctx)
 	if err != nil {
-		return secret.Text{}, err
+		return Login{}, err
 	}
 	access, err := p.identities.Token(ctx, id, resource.AzureRegistry)
 	if err != nil {
-		return secret.Text{}, identityGone(err)
+		return Login{}, identityGone(err)
 	}
-	return r.refreshToken(ctx, service, access)
+	refresh, err := r.refreshToken(ctx, service, access)
+	if err != nil {
+		return Login{}, err
+	}
+	login := Login{Username: TokenUser, Password: refresh}
+	if expires := readClaims(refresh).Expires; expires > 0 {
+		login.Expires = time.Unix(expires, 0)
+	}
+	return login, nil
 }
 
 // elsewhere notes that the node fetches by itself, and keeps what says how to run the image.
@@ -78,4 +83,26 @@ func (j *job) elsewhere(ctx context.Context, node Elsewhere) error {
 		}
 	}
 	return errSkip
+}
+
+// LendRegistry gives what a managed identity may fetch from a registry with: the exchange asks whether it has any right
+// there. host is as in a reference. The error is an *Error.
+func (p *Puller) LendRegistry(ctx context.Context, host string, id Identity) (Login, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.limits.Ask)
+	defer cancel()
+	j := p.newJob(Request{}, nil)
+	j.ref.Host = host
+	var login Login
+	err := j.take(ctx, []step{
+		{StageFind, j.find},
+		{StageToken, func(ctx context.Context) (err error) {
+			if j.remote, err = newRemote(j.endpoint, "", p.limits); err != nil {
+				return err
+			}
+			login, err = p.lendTo(ctx, j.remote, id)
+			login.Host = j.endpoint.Service
+			return err
+		}},
+	})
+	return login, err
 }

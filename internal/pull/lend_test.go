@@ -30,6 +30,21 @@ func TestLend(t *testing.T) {
 	}
 }
 
+func TestLendARegistry(t *testing.T) {
+	b := newBench(t, quick)
+	login, err := b.puller.LendRegistry(t.Context(), "alias.example", *identityCandidate().Identity)
+	if err != nil || login.Host != b.host() || login.Username != pull.TokenUser || !strings.HasPrefix(login.Password.Reveal(), "refresh_token-") {
+		t.Errorf("%s on %s, %v", login.Username, login.Host, err)
+	}
+	b.refused = true
+	if _, err := b.puller.LendRegistry(t.Context(), b.host(), *identityCandidate().Identity); fault.KindOf(err) != fault.Denied {
+		t.Errorf("an identity without a right: %v", err)
+	}
+	if _, err := b.puller.LendRegistry(t.Context(), "nowhere.example", *identityCandidate().Identity); fault.KindOf(err) != fault.NotFound {
+		t.Errorf("no registry: %v", err)
+	}
+}
+
 func TestNothingIsLentToWhoMayNotPull(t *testing.T) {
 	b := newBench(t, quick)
 	for name, c := range map[string]struct {

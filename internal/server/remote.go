@@ -11,9 +11,13 @@ import (
 
 	"github.com/google/uuid"
 
+	"fairlead.dev/internal/cluster/connected"
 	"fairlead.dev/internal/driver/kubernetes/compute"
+	"fairlead.dev/internal/driver/kubernetes/secrets"
+	"fairlead.dev/internal/driver/sql"
 	"fairlead.dev/internal/pull"
 	"fairlead.dev/internal/resource"
+	"fairlead.dev/internal/secret"
 )
 
 // standBy is how often a Fairlead that stands by looks whether the data directory is free.
@@ -71,15 +75,9 @@ func (s *Server) openRemote(ctx context.Context) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	inside := forContainers(s.origin)
 	driver, err := compute.Open(ctx, compute.Config{
 		Cluster: s.cfg.remote(), Installation: s.stored.Installation, Changed: s.changes.Changed, Log: s.log,
-		Registry: func(host string) string {
-			if name, ok := registryName(s.origin, host); ok {
-				return inside.LoginServer(name)
-			}
-			return host
-		},
+		Registry: s.registryOnClusters,
 		Lend: func(ctx context.Context, workload resource.ID, container string) (pull.Login, error) {
 			request, err := s.core.run.PullRequest(ctx, workload, container)
 			if err != nil {
@@ -92,6 +90,28 @@ func (s *Server) openRemote(ctx context.Context) (*node, error) {
 		return nil, err
 	}
 	return &node{runtime: driver, execer: driver, images: images, cluster: driver}, nil
+}
+
+// registryOnClusters gives the name by which clusters' nodes reach the registry of a login server: the one that containers
+// reach it by.
+func (s *Server) registryOnClusters(host string) string {
+	if name, ok := registryName(s.origin, host); ok {
+		return forContainers(s.origin).LoginServer(name)
+	}
+	return host
+}
+
+// openConnected makes the service of the clusters of others.
+func (s *Server) openConnected() {
+	s.core.connected = connected.NewService(connected.Config{
+		Store: sql.NewConnected(s.db, s.stored.Tenant), Sealer: s.sealer, Changed: s.changes.Changed, Log: s.log,
+		Open: func(id resource.ID, kubeconfig secret.Text, context string) (connected.Remote, error) {
+			return secrets.Open(id, kubeconfig, context, s.registryOnClusters)
+		},
+		Lend: func(ctx context.Context, registry string, identity resource.ID) (pull.Login, error) {
+			return s.core.pull.LendRegistry(ctx, registry, pull.Identity{Resource: identity})
+		},
+	})
 }
 
 // Transport reaches workloads by their addresses; nil is the usual one.

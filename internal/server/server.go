@@ -26,6 +26,7 @@ import (
 	"fairlead.dev/internal/api/entra"
 	"fairlead.dev/internal/api/graph"
 	"fairlead.dev/internal/api/oci"
+	"fairlead.dev/internal/cluster/connected"
 	"fairlead.dev/internal/driver/files"
 	"fairlead.dev/internal/driver/kubernetes/compute"
 	"fairlead.dev/internal/driver/sql"
@@ -75,6 +76,7 @@ type core struct {
 	pull      *pull.Puller
 	run       *run.Service
 	clusters  *clusters.Clusters
+	connected *connected.Service
 	explain   *explain.Explainer
 }
 
@@ -237,6 +239,7 @@ func (s *Server) openCompute(ctx context.Context) error {
 	if err := s.openClusters(); err != nil {
 		return err
 	}
+	s.openConnected()
 	s.core.explain = explain.New(explain.Deps{
 		Groups: s.core.run, Pull: s.core.pull, Access: s.core.access, Directory: s.core.directory,
 		Registry: s.core.registry, Registries: registries, Origin: s.origin, Platform: platform(runtime.GOARCH), Now: time.Now,
@@ -253,7 +256,7 @@ func (s *Server) openSurfaces() {
 	s.arm = arm.New(arm.Deps{
 		Origin: s.origin, Tenant: s.stored.Tenant, Subscription: s.stored.Subscription,
 		Store: s.core.resources, Operations: s.core.resources, Bearer: s.bearer(resource.ARM),
-		Access: s.core.access, Directory: s.core.directory, Registries: s.core.registry, Workloads: s.core.run, Clusters: s.core.clusters,
+		Access: s.core.access, Directory: s.core.directory, Registries: s.core.registry, Workloads: s.core.run, Clusters: s.core.clusters, Connected: s.core.connected,
 		Explainer: s.core.explain, Sealer: s.sealer, Now: time.Now, Log: s.log,
 	})
 	front := newFront(s.origin, surfaces{

@@ -78,6 +78,7 @@ func (s *Server) serve(ctx context.Context, version string, out io.Writer) error
 	loop("changes", s.changes.Run)
 	loop("workloads", s.core.run.Run)
 	loop("clusters", s.core.clusters.Run)
+	loop("connected clusters", s.core.connected.Run)
 	loop("resource manager", s.arm.Run)
 	loop("uploads", s.sweep)
 	if s.node.driver != nil {

@@ -2,7 +2,7 @@
 // asks, authorises the route's action, and then calls one small value per resource type; with tags, ETags, paging,
 // long-running operations and the deletion of groups done once for all types. What a registry, an identity, a role or
 // a workload is belongs to the core; how a container group, a web app or a cluster is written on the wire belongs to the
-// packages beneath (containergroup, site, managedcluster, kubeconfig), what fields a body may have to schema, and $filter to odata.
+// packages beneath (containergroup, site, managedcluster, connectedcluster, kubeconfig), what fields a body may have to schema, and $filter to odata.
 package arm
 
 import (
@@ -20,6 +20,7 @@ import (
 	"fairlead.dev/internal/api/arm/execsession"
 	"fairlead.dev/internal/api/arm/metadata"
 	"fairlead.dev/internal/cluster"
+	"fairlead.dev/internal/cluster/connected"
 	"fairlead.dev/internal/explain"
 	"fairlead.dev/internal/explain/evidence"
 	"fairlead.dev/internal/fault"
@@ -46,6 +47,7 @@ type Deps struct {
 	Registries   Registries
 	Workloads    Workloads
 	Clusters     Clusters
+	Connected    Connected
 	Explainer    Explainer
 	Sealer       *secret.Sealer
 	Now          func() time.Time
@@ -66,7 +68,7 @@ type Handler struct {
 func New(d Deps) *Handler {
 	h := &Handler{Deps: d, types: map[string]*armType{}, routes: map[string][]route{}, locks: newLocks(), sessions: execsession.New(d.Workloads, d.Now, d.Log)}
 	h.deletes = newDeletes(h.destroy, d.Operations, d.Log)
-	for _, t := range []*armType{h.registryType(), h.identityType(), h.containerGroupType(), h.planType(), h.siteType(), h.clusterType()} {
+	for _, t := range []*armType{h.registryType(), h.identityType(), h.containerGroupType(), h.planType(), h.siteType(), h.clusterType(), h.connectedType()} {
 		h.types[strings.ToLower(t.name)] = t
 		h.mount(t.routes(h)...)
 		h.mount(t.extra...)
@@ -292,6 +294,14 @@ type Clusters interface {
 	Access(ctx context.Context, id resource.ID) (cluster.Access, error)
 	Version(ctx context.Context) (string, error)
 	ClusterSwitch
+}
+
+// Connected keeps clusters of others; *connected.Service is one.
+type Connected interface {
+	Put(ctx context.Context, c connected.Cluster) error
+	Delete(ctx context.Context, id resource.ID) error
+	Status(ctx context.Context, id resource.ID) (connected.Status, error)
+	Refresh(ctx context.Context, id resource.ID) (connected.Status, error)
 }
 
 // ClusterSwitch changes what clusters are at.

@@ -115,6 +115,7 @@ func (h *Handler) providers() map[string]*provider {
 	add(siteTypeName, "2023-12-01")
 	add(clusterTypeName, "2025-10-01")
 	add(poolTypeName, "2025-10-01")
+	add(connectedTypeName, "2024-01-01")
 	add(roleTypeName, "2022-04-01")
 	add(assignmentTypeName, "2022-04-01")
 	add(groupTypeName, "2024-11-01")

@@ -28,6 +28,7 @@ import (
 	"fairlead.dev/internal/api"
 	"fairlead.dev/internal/cluster"
 	"fairlead.dev/internal/cluster/clustertest"
+	"fairlead.dev/internal/cluster/connected"
 	"fairlead.dev/internal/content"
 	"fairlead.dev/internal/driver/files"
 	"fairlead.dev/internal/driver/sql"
@@ -67,6 +68,8 @@ type world struct {
 	runs     *run.Service
 	node     *node
 	clusters *cluster.Service
+	others   *connected.Service
+	remote   *remoteCluster
 	machine  *clustertest.Machine
 	logs     *journal
 
@@ -86,7 +89,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, node: newNode(), machine: &clustertest.Machine{}, host: testHost, logs: &journal{}}
+	w := &world{t: t, node: newNode(), machine: &clustertest.Machine{}, remote: &remoteCluster{}, host: testHost, logs: &journal{}}
 	log := slog.New(slog.NewTextHandler(w.logs, nil))
 	origin := resource.Origin{Domains: []string{"fairlead.localhost", "fairlead.internal"}, Port: 8443}
 	w.dir = identity.NewDirectory(sql.NewDirectory(db, testTenant), sealer, testTenant, time.Now)
@@ -104,11 +107,12 @@ func newWorld(t *testing.T) *world {
 			Platform: content.Platform{OS: "linux", Architecture: "amd64"}, Warm: alwaysWarm{},
 		})
 		w.clusters = cluster.NewService(cluster.Config{Store: sql.NewClusters(db, testTenant), Machine: w.machine, Sealer: sealer})
+		w.others = w.remote.service(sql.NewConnected(db, testTenant), sealer)
 		w.h = New(Deps{
 			Origin: origin, Tenant: testTenant, Subscription: testSub, Store: store, Operations: store,
 			Bearer: api.Bearer{Tokens: w.tokens, Directory: w.dir, Accept: func(aud string) bool { return origin.IsAudience(aud, resource.ARM) }},
 			Access: w.engine, Directory: w.dir, Registries: registry.New(sql.NewRegistry(db, testTenant), blobs, time.Now),
-			Workloads: w.runs, Clusters: w.clusters, Explainer: explained{}, Sealer: sealer, Now: time.Now, Log: log,
+			Workloads: w.runs, Clusters: w.clusters, Connected: w.others, Explainer: explained{}, Sealer: sealer, Now: time.Now, Log: log,
 		})
 		w.serve(log)
 	}
@@ -133,7 +137,7 @@ func (w *world) restart() {
 func (w *world) serve(log *slog.Logger) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var loops sync.WaitGroup
-	for _, loop := range []func(context.Context) error{w.runs.Run, w.clusters.Run, w.h.Run} {
+	for _, loop := range []func(context.Context) error{w.runs.Run, w.clusters.Run, w.others.Run, w.h.Run} {
 		loops.Go(func() {
 			if err := loop(ctx); err != nil {
 				w.t.Error(err)

@@ -10,6 +10,12 @@ import (
 )
 
 func TestClusters(t *testing.T) {
+	for name, open := range map[string]func(*sql.DB, string) *sql.Clusters{"managed": sql.NewClusters, "connected": sql.NewConnected} {
+		t.Run(name, func(t *testing.T) { testClusters(t, open) })
+	}
+}
+
+func testClusters(t *testing.T, open func(*sql.DB, string) *sql.Clusters) {
 	clustertest.Store(t, func(t *testing.T) cluster.Store {
 		db, err := sql.Open(t.Context(), filepath.Join(t.TempDir(), "fairlead.db"))
 		if err != nil {
@@ -20,6 +26,6 @@ func TestClusters(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		return sql.NewClusters(db, "tenant")
+		return open(db, "tenant")
 	})
 }

@@ -2,6 +2,8 @@
 package reach
 
 import (
+	"strings"
+
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
@@ -43,6 +45,9 @@ func Parse(raw []byte, context string) (*rest.Config, error) {
 		}
 	}
 	for name, cluster := range parsed.Clusters {
+		if !strings.HasPrefix(cluster.Server, "https://") {
+			return nil, ErrKubeconfig.WithMessage("clusters[%s].cluster.server is no https:// address", name)
+		}
 		for field, set := range map[string]bool{"certificate-authority": cluster.CertificateAuthority != "", "proxy-url": cluster.ProxyURL != ""} {
 			if set {
 				return nil, ErrKubeconfig.WithMessage("clusters[%s].cluster.%s: a kubeconfig that is kept holds what it needs itself ('kubectl config view --raw --flatten --minify')", name, field)
