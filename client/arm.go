@@ -17,6 +17,7 @@ const (
 	TypePlan           = "Microsoft.Web/serverfarms"
 	TypeSite           = "Microsoft.Web/sites"
 	TypeCluster        = "Microsoft.ContainerService/managedClusters"
+	TypeConnected      = "Microsoft.Kubernetes/connectedClusters"
 	typeAssignment     = "Microsoft.Authorization/roleAssignments"
 	typeDefinition     = "Microsoft.Authorization/roleDefinitions"
 )
@@ -40,6 +41,8 @@ func apiVersion(path string) string {
 		return "2023-12-01"
 	case "microsoft.containerservice":
 		return "2025-10-01"
+	case "microsoft.kubernetes":
+		return "2024-01-01"
 	}
 	return "2021-04-01"
 }

@@ -207,6 +207,30 @@ type ClusterProperties struct {
 	} `json:"fairleadProfile"`
 }
 
+// Connected is Microsoft.Kubernetes/connectedClusters, as far as it is read.
+type Connected = Resource[ConnectedProperties]
+
+// ConnectedProperties are what the client reads of a cluster that others run.
+type ConnectedProperties struct {
+	Connectivity string `json:"connectivityStatus"` // Connected, Connecting, Offline
+	Version      string `json:"kubernetesVersion"`
+	Fairlead     struct {
+		Failure string       `json:"failure"` // why it does not answer
+		Pulls   []PullSecret `json:"pullSecrets"`
+	} `json:"fairleadProfile"`
+}
+
+// PullSecret is a pull secret that is kept in a connected cluster.
+type PullSecret struct {
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"secretName,omitempty"`
+	Accounts  []string  `json:"serviceAccounts,omitempty"`
+	Registry  string    `json:"registry"`
+	Identity  string    `json:"identity"`
+	Expires   time.Time `json:"expires,omitzero"`  // of what is in it
+	Failure   string    `json:"failure,omitempty"` // why nothing is
+}
+
 // KubeletIdentity is the name of the identity that nodes pull with, among those of a cluster.
 const KubeletIdentity = "kubeletidentity"
 

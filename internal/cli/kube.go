@@ -20,7 +20,7 @@ import (
 const unhurried = 15 * time.Minute
 
 func newKube(a *app) *cobra.Command {
-	return family("kube", "Kubernetes clusters: create, list, show, get-credentials, kubectl, pull-secret, update, stop, start, rotate-certs, delete, token",
+	return family("kube", "Kubernetes clusters: create, list, show, get-credentials, kubectl, pull-secret, update, stop, start, rotate-certs, delete, connect, refresh-credentials, disconnect, token",
 		newKubeCreate(a), newKubeList(a), newKubeShow(a), newKubeCredentials(a), newKubectl(a), newPullSecret(a), newKubeUpdate(a),
 		turnCluster(a, turn{name: "stop", action: "stop", short: "Stop a cluster; what it stores stays", doing: "being stopped"}),
 		turnCluster(a, turn{name: "start", action: "start", short: "Start a stopped cluster", doing: "being started"}),
@@ -28,7 +28,7 @@ func newKube(a *app) *cobra.Command {
 			name: "rotate-certs", action: "rotateClusterCertificates", short: "Make all certificates of a cluster anew", doing: "getting new certificates",
 			after: "its authority is a new one: get its kubeconfig again with 'fairlead kube get-credentials %s --overwrite-existing'",
 		}),
-		newKubeDelete(a), newKubeToken(a))
+		newKubeDelete(a), newKubeConnect(a), newKubeRefresh(a), newKubeDisconnect(a), newKubeToken(a))
 }
 
 type clusterOptions struct {

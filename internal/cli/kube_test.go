@@ -62,3 +62,14 @@ func TestKubeToken(t *testing.T) {
 		t.Errorf("refused: %+v", r)
 	}
 }
+
+func TestKubeConnectNeedsAllOfAPullSecret(t *testing.T) {
+	f := newFake(t)
+	for _, args := range [][]string{{"-n", "shop"}, {"--registry", "myacr"}, {"--identity", "puller", "-n", "shop"}} {
+		r := runCLI(t.Context(), map[string]string{"FAIRLEAD_READY_FILE": f.ready, "FAIRLEAD_CONFIG_DIR": filepath.Join(f.dir, "config")}, "",
+			append([]string{"kube", "connect", "edge"}, args...)...)
+		if r.code != 2 || !strings.Contains(r.err, "--namespace, --registry and --identity go together") {
+			t.Errorf("%v: %+v", args, r)
+		}
+	}
+}

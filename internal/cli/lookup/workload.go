@@ -162,6 +162,12 @@ func Cluster(ctx context.Context, c *client.Client, text, group string) (client.
 	return named[client.ClusterProperties](ctx, c, kind{client.TypeCluster, "cluster", hint}, text, group)
 }
 
+// Connected finds a connected cluster by its name or id; in one resource group only, when group is not "".
+func Connected(ctx context.Context, c *client.Client, text, group string) (client.Connected, error) {
+	hint := "connect it with 'fairlead kube connect " + client.NameOf("/"+text) + " --kubeconfig FILE'"
+	return named[client.ConnectedProperties](ctx, c, kind{client.TypeConnected, "connected cluster", hint}, text, group)
+}
+
 // ClusterOrOnly is Cluster, for which no name means the only cluster that there is.
 func ClusterOrOnly(ctx context.Context, c *client.Client, text, group string) (client.Cluster, error) {
 	if text != "" {

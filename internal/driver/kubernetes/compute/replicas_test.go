@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -141,6 +143,7 @@ func TestClusterReplicas(t *testing.T) {
 	if logs := r.fairlead("logs", "app"); !strings.HasPrefix(logs, "started\n") || strings.Count(logs, "started") != 1 {
 		t.Errorf("the workload wrote %q", logs)
 	}
+	r.connects(kubeconfig, port)
 	r.fairlead("down", "--data", data)
 	if err := <-two.ended; err != nil {
 		t.Errorf("the second: %v: %s", err, two.out)
@@ -171,14 +174,73 @@ func (r *replicas) workload() {
 	r.fairlead("wait", "app")
 }
 
-// pods gives the ids of Fairlead's pods on the cluster.
-func (r *replicas) pods(kubeconfig string) (ids []string) {
+// connects has pull secrets kept in the cluster as one that others run, until the role goes.
+func (r *replicas) connects(kubeconfig string, port int) {
+	r.t.Helper()
+	client := r.client(kubeconfig)
+	pods, secrets := client.CoreV1().Pods("default"), client.CoreV1().Secrets("default")
+	shown := r.fairlead("kube", "connect", "edge", "-g", "demo", "--kubeconfig", kubeconfig, "--registry", "myacr", "--identity", "app-id", "-n", "default", "--service-account", "default")
+	if !strings.Contains(shown, "default\tfairlead-pull\tdefault\tmyacr.azurecr.") {
+		r.t.Errorf("connected: %s", shown)
+	}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "plain"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{
+		Name: "c", Image: "myacr.azurecr.fairlead.internal:" + strconv.Itoa(port) + "/app:v1", ImagePullPolicy: corev1.PullAlways,
+	}}}}
+	_, err := pods.Create(r.t.Context(), pod, metav1.CreateOptions{}) // names no secret: its service account does
+	must(r.t, err)
+	r.eventually("the pod runs", func() bool {
+		now, err := pods.Get(r.t.Context(), "plain", metav1.GetOptions{})
+		must(r.t, err)
+		return now.Status.Phase == corev1.PodRunning
+	})
+	secret, err := secrets.Get(r.t.Context(), "fairlead-pull", metav1.GetOptions{})
+	must(r.t, err)
+	if secret.Type != corev1.SecretTypeDockerConfigJson {
+		r.t.Errorf("the secret is of type %s", secret.Type)
+	}
+	r.fairlead("kube", "refresh-credentials", "edge")
+	again, err := secrets.Get(r.t.Context(), "fairlead-pull", metav1.GetOptions{})
+	must(r.t, err)
+	if bytes.Equal(again.Data[corev1.DockerConfigJsonKey], secret.Data[corev1.DockerConfigJsonKey]) {
+		r.t.Error("what was minted anew is as it was")
+	}
+	r.fairlead("role", "remove", "AcrPull", "--to", "app-id", "--on", "myacr")
+	r.eventually("the secret goes with the role", func() bool {
+		_, err := secrets.Get(r.t.Context(), "fairlead-pull", metav1.GetOptions{})
+		return apierrors.IsNotFound(err)
+	})
+	account, err := client.CoreV1().ServiceAccounts("default").Get(r.t.Context(), "default", metav1.GetOptions{})
+	must(r.t, err)
+	if len(account.ImagePullSecrets) != 0 {
+		r.t.Errorf("the service account names %v", account.ImagePullSecrets)
+	}
+	r.fairlead("kube", "disconnect", "edge")
+	now := int64(0)
+	must(r.t, pods.Delete(r.t.Context(), "plain", metav1.DeleteOptions{GracePeriodSeconds: &now}))
+}
+
+func (r *replicas) eventually(what string, holds func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(time.Minute); !holds(); <-time.After(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			r.t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func (r *replicas) client(kubeconfig string) kubernetes.Interface {
 	r.t.Helper()
 	config, err := reach.Load(kubeconfig, "")
 	must(r.t, err)
 	client, err := kubernetes.NewForConfig(config)
 	must(r.t, err)
-	list, err := client.CoreV1().Pods("").List(r.t.Context(), metav1.ListOptions{LabelSelector: "fairlead.dev/sandbox"})
+	return client
+}
+
+// pods gives the ids of Fairlead's pods on the cluster.
+func (r *replicas) pods(kubeconfig string) (ids []string) {
+	r.t.Helper()
+	list, err := r.client(kubeconfig).CoreV1().Pods("").List(r.t.Context(), metav1.ListOptions{LabelSelector: "fairlead.dev/sandbox"})
 	must(r.t, err)
 	for _, pod := range list.Items {
 		ids = append(ids, string(pod.UID))
