@@ -27,7 +27,7 @@ const (
 
 func (h *Handler) clusterType() *armType {
 	t := &armType{
-		name: clusterTypeName, slowDelete: true,
+		name: clusterTypeName, slowDelete: true, goneEmpty: true,
 		rule:    nameRule{regexp.MustCompile(`^[A-Za-z0-9]([-_A-Za-z0-9]{0,61}[A-Za-z0-9])?$`), "1 to 63 letters, digits, '-' and '_', with a letter or digit at both ends"},
 		body:    tracked(managedcluster.Properties(), []schema.Field{schema.Obj("sku", schema.Texts("name", "tier"))}, schema.Absents("extendedLocation")),
 		prepare: h.prepareCluster, properties: h.clusterView, remove: h.removeCluster, progress: h.clusterProgress,
@@ -365,7 +365,7 @@ func (h *Handler) reach(ctx context.Context, c *call) (managedcluster.State, clu
 // poolType is the agent pools of a cluster, which are kept with it.
 func (h *Handler) poolType() *childType {
 	return &childType{
-		name: poolTypeName,
+		name: poolTypeName, goneEmpty: true,
 		body: schema.Obj("", schema.Texts("id", "name", "type", "apiVersion"), schema.Anys("systemData"), []schema.Field{schema.Must(managedcluster.PoolProperties())}),
 		put:  h.putPool,
 		list: h.listPools,

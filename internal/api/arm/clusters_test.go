@@ -193,7 +193,7 @@ func TestClusterPools(t *testing.T) {
 	if got.Nodes() != 3 || got.Pools[0].Labels["disk"] != "ssd" || got.Pools[1].Mode != "User" {
 		t.Errorf("%+v", got.Pools)
 	}
-	w.want(http.StatusOK, "DELETE", devCluster+"/agentPools/BLUE", "")
+	w.want(http.StatusNoContent, "DELETE", devCluster+"/agentPools/BLUE", "")
 	w.want(http.StatusNotFound, "GET", devCluster+"/agentPools/blue", "")
 	w.want(http.StatusNoContent, "DELETE", devCluster+"/agentPools/blue", "")
 	scaler := w.principal("Reader", resource.MustParseID(devCluster))
@@ -235,14 +235,14 @@ func TestClusterKubeletIdentity(t *testing.T) {
 	if a := w.as(contributor, "PUT", devCluster+version, body); a.status != http.StatusOK {
 		t.Errorf("%d %s", a.status, a.raw)
 	}
-	w.want(http.StatusOK, "DELETE", devCluster, "")
+	w.want(http.StatusNoContent, "DELETE", devCluster, "")
 	w.want(http.StatusOK, "GET", identities+"puller", "")
 }
 
 func TestClusterTakesItsOwnGroupWithIt(t *testing.T) {
 	w := newWorld(t).withCluster()
 	w.want(http.StatusOK, "GET", ownIdentity, "")
-	w.want(http.StatusOK, "DELETE", devCluster, "")
+	w.want(http.StatusNoContent, "DELETE", devCluster, "")
 	for _, path := range []string{devCluster, ownIdentity, ownGroup} {
 		w.want(http.StatusNotFound, "GET", path, "")
 	}
@@ -266,7 +266,7 @@ func TestClusterLeavesAGroupThatIsSomebodyElses(t *testing.T) {
 	}
 	w.want(http.StatusCreated, "PUT", ownGroup, `{"location":"westus2"}`)
 	w.golden("cluster-group-taken", w.do("PUT", devCluster, clusterBody))
-	w.want(http.StatusOK, "DELETE", devCluster, "")
+	w.want(http.StatusNoContent, "DELETE", devCluster, "")
 	w.want(http.StatusOK, "GET", ownGroup, "")
 }
 

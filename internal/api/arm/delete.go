@@ -135,11 +135,11 @@ func (h *Handler) delete(ctx context.Context, c *call, t *armType) (*reply, erro
 	case <-h.deletes.start(o):
 	case <-prompt:
 	}
-	return h.deleted(ctx, c, o, *r)
+	return h.deleted(ctx, c, t, o, *r)
 }
 
 // deleted answers a DELETE by the state of its operation.
-func (h *Handler) deleted(ctx context.Context, c *call, o resource.Operation, r resource.Resource) (*reply, error) {
+func (h *Handler) deleted(ctx context.Context, c *call, t *armType, o resource.Operation, r resource.Resource) (*reply, error) {
 	now, err := h.Operations.Operation(ctx, o.ID)
 	switch {
 	case err != nil:
@@ -148,6 +148,8 @@ func (h *Handler) deleted(ctx context.Context, c *call, o resource.Operation, r 
 		return h.accepted(c, o), nil
 	case now.Status == resource.Failed:
 		return nil, failureOf(now)
+	case t.goneEmpty:
+		return empty(http.StatusNoContent)
 	}
 	view, err := h.encode(ctx, r, map[string]string{"provisioningState": "Deleting"})
 	return &reply{status: http.StatusOK, body: view}, err

@@ -35,6 +35,8 @@ type armType struct {
 	progress func(ctx context.Context, id resource.ID) (resource.OperationStatus, *fault.Error, error)
 	// madeOK: PUT answers 200 for a new resource too, as App Service does; its clients refuse 201.
 	madeOK bool
+	// goneEmpty: DELETE answers 204 when it is done, as AKS does; its clients refuse 200.
+	goneEmpty bool
 	// slowDelete: DELETE may be answered 202 before it is done.
 	slowDelete bool
 	// taken is the refusal of a name that another resource has; nil when names need not be unique.
@@ -332,7 +334,8 @@ type childType struct {
 	// list gives those of an owner in order of their case-folded names.
 	list func(ctx context.Context, owner resource.ID) ([]child, error)
 	// remove removes one that is there.
-	remove func(ctx context.Context, owner resource.ID, name string) error
+	remove    func(ctx context.Context, owner resource.ID, name string) error
+	goneEmpty bool // as of an armType
 }
 
 // child is one of them: its name and its public properties.
@@ -460,6 +463,9 @@ func (h *Handler) deleteChild(ctx context.Context, c *call, t *childType) (*repl
 	}
 	if err := t.remove(context.WithoutCancel(ctx), owner, f.named.name); err != nil {
 		return nil, err
+	}
+	if t.goneEmpty {
+		return empty(http.StatusNoContent)
 	}
 	return empty(http.StatusOK)
 }
