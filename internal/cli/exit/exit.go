@@ -41,7 +41,7 @@ func Table() [][2]string {
 		{"6", "no Fairlead was found, or none answers"},
 		{"7", "the time given with --timeout ran out"},
 		{"130", "interrupted (Ctrl-C)"},
-		{"any", "'fairlead exec' exits with the code of the command that it ran"},
+		{"any", "'fairlead exec' and 'fairlead kube kubectl' exit with the code of the command that they ran"},
 	}
 }
 
