@@ -58,6 +58,15 @@ func (c Cluster) Nodes() int {
 	return n
 }
 
+// NodeNames gives the names of a cluster's nodes.
+func (c Cluster) NodeNames() []string {
+	var names []string
+	for _, n := range c.plan().Nodes {
+		names = append(names, n.Name)
+	}
+	return names
+}
+
 // Key names a cluster on its machine: 16 hexadecimal digits.
 func Key(id resource.ID) string {
 	sum := sha256.Sum256([]byte(id.Key()))

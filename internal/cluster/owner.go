@@ -347,13 +347,10 @@ func (o *owner) status() Status {
 	defer o.mu.Unlock()
 	s := Status{
 		ID: o.id, Generation: o.rec.Generation, Provisioning: o.rec.Provisioning, Power: PowerRunning, Failure: o.rec.Failure,
-		Progress: o.progress, Version: o.rec.Version,
+		Progress: o.progress, Version: o.rec.Version, Nodes: o.rec.Cluster.NodeNames(),
 	}
 	if o.rec.Target == wantStopped {
 		s.Power = PowerStopped
-	}
-	for _, n := range o.rec.Cluster.plan().Nodes {
-		s.Nodes = append(s.Nodes, n.Name)
 	}
 	return s
 }

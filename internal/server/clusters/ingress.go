@@ -93,7 +93,7 @@ func (c *Clusters) Certificate(ctx context.Context, host string) (certificate *t
 			} `json:"spec"`
 		} `json:"items"`
 	}
-	if err := request(ctx, a, "/apis/networking.k8s.io/v1/ingresses", nil, &list); err != nil {
+	if err := read(ctx, a, "/apis/networking.k8s.io/v1/ingresses", &list); err != nil {
 		c.deps.Log.WarnContext(ctx, "the certificate of an Ingress cannot be looked up", "host", host, "error", err)
 		return nil, true, false
 	}
@@ -122,7 +122,7 @@ func pairOf(ctx context.Context, a cluster.Access, namespace, name string) (tls.
 		} `json:"data"`
 	}
 	path := "/api/v1/namespaces/" + url.PathEscape(namespace) + "/secrets/" + url.PathEscape(name)
-	if err := request(ctx, a, path, nil, &secret); err != nil {
+	if err := read(ctx, a, path, &secret); err != nil {
 		return tls.Certificate{}, err
 	}
 	return tls.X509KeyPair(secret.Data.Certificate, secret.Data.Key)

@@ -16,6 +16,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -29,12 +30,20 @@ import (
 // patience is how long a request to an API server may take.
 const patience = 10 * time.Second
 
-// request asks an API server as the cluster's administrator. A body is applied at the path; else what is there is read
-// into out.
-func request(ctx context.Context, a cluster.Access, path string, body []byte, out any) error {
-	pair, err := tls.X509KeyPair(a.Certificate, a.Key)
+// read reads what is at a path of a cluster's API into out.
+func read(ctx context.Context, a cluster.Access, path string, out any) error {
+	answer, err := request(ctx, a, http.MethodGet, path, nil)
 	if err != nil {
 		return err
+	}
+	return json.Unmarshal(answer, out)
+}
+
+// request asks an API server as the cluster's administrator, and gives its answer.
+func request(ctx context.Context, a cluster.Access, method, path string, body []byte) ([]byte, error) {
+	pair, err := tls.X509KeyPair(a.Certificate, a.Key)
+	if err != nil {
+		return nil, err
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(a.Authority)
@@ -42,45 +51,64 @@ func request(ctx context.Context, a cluster.Access, path string, body []byte, ou
 		TLSClientConfig:   &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12},
 		DisableKeepAlives: true,
 	}}
-	method, to := http.MethodGet, "https://"+a.Server.String()+path
-	if body != nil {
-		method, to = http.MethodPatch, to+"?fieldManager=fairlead&force=true"
-	}
-	req, err := http.NewRequestWithContext(ctx, method, to, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+a.Server.String()+path, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// Server-side apply: https://kubernetes.io/docs/reference/using-api/server-side-apply/
 	req.Header.Set("Content-Type", "application/apply-patch+yaml")
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case resp.StatusCode == http.StatusNotFound:
-		return errNoSuchObject.WithMessage("the cluster has nothing at %s", path)
+		return nil, errNoSuchObject.WithMessage("the cluster has nothing at %s", path)
 	case resp.StatusCode/100 != 2:
-		return fmt.Errorf("the API server answers %s to %s %s: %.300s", resp.Status, method, path, answer)
-	case out == nil:
-		return nil
+		return nil, fmt.Errorf("the API server answers %s to %s %s: %.300s", resp.Status, method, path, answer)
 	}
-	return json.Unmarshal(answer, out)
+	return answer, nil
 }
 
 var errNoSuchObject = fault.New(fault.NotFound, "NotFound", "the cluster has no such object")
 
-// settle puts into a cluster what pulls and workload identity need there.
+// settle puts into a cluster what pulls and workload identity need there, and takes out nodes that it no longer has: to
+// their pods nothing will ever happen again.
 func (c *Clusters) settle(ctx context.Context, wanted cluster.Cluster, a cluster.Access) error {
 	objects := aks.CredentialObjects()
 	if wanted.WorkloadIdentity {
 		objects = append(objects, aks.Objects(c.deps.Inside.URL(resource.Clusters)+admitPath, c.deps.Authority)...)
 	}
 	for _, object := range objects {
-		if err := request(ctx, a, object.Path, object.Body, nil); err != nil {
+		if _, err := request(ctx, a, http.MethodPatch, object.Path+"?fieldManager=fairlead&force=true", object.Body); err != nil {
+			return err
+		}
+	}
+	return forgetNodes(ctx, a, wanted.NodeNames())
+}
+
+// forgetNodes deletes all nodes but those of these names.
+func forgetNodes(ctx context.Context, a cluster.Access, wanted []string) error {
+	const nodes = "/api/v1/nodes"
+	var list struct {
+		Items []struct {
+			Metadata struct {
+				Name string `json:"name"`
+			} `json:"metadata"`
+		} `json:"items"`
+	}
+	if err := read(ctx, a, nodes, &list); err != nil {
+		return err
+	}
+	for _, n := range list.Items {
+		if slices.Contains(wanted, n.Metadata.Name) {
+			continue
+		}
+		if _, err := request(ctx, a, http.MethodDelete, nodes+"/"+n.Metadata.Name, nil); err != nil && !errors.Is(err, errNoSuchObject) {
 			return err
 		}
 	}
@@ -99,7 +127,7 @@ func (c *Clusters) Annotations(ctx context.Context, id resource.ID, namespace, n
 		} `json:"metadata"`
 	}
 	path := "/api/v1/namespaces/" + url.PathEscape(namespace) + "/serviceaccounts/" + url.PathEscape(name)
-	err = request(ctx, a, path, nil, &account)
+	err = read(ctx, a, path, &account)
 	return account.Metadata.Annotations, err
 }
 
