@@ -14,7 +14,7 @@ export CGO_ENABLED := 0
 
 .PHONY: help
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-23s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: ## bin/fairlead
@@ -29,6 +29,19 @@ test-kube: kube ## The tests that run clusters
 	@scripts/deps.sh kube
 	cd kube && GOFLAGS=-buildvcs=false go test -count=1 -trimpath -tags providerless,selinux ./...
 	FAIRLEAD_KUBE=$(CURDIR)/bin/fairlead-kube go test -count=1 -timeout 30m -run '^TestCluster' -p 1 ./internal/driver/containerd ./internal/driver/kubernetes/compute ./internal/server ./test
+
+.PHONY: conformance-programs
+conformance-programs: build kube
+	@scripts/deps.sh conformance
+	@scripts/conformance-build.sh
+
+.PHONY: conformance-kube
+conformance-kube: conformance-programs ## Upstream's Conformance suite for Kubernetes, all of it (40 minutes), into docs/conformance
+	@scripts/conformance-kube.sh
+
+.PHONY: conformance-kube-slice
+conformance-kube-slice: conformance-programs ## Some specs of that suite, of every sig, in less than 5 minutes
+	@scripts/conformance-kube.sh slice
 
 .PHONY: deps
 deps: ## Install what running and testing need (Debian packages); says what it installs

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that Fairlead's compute and its tests need, with the argument "bench" those of the benchmarks
-# too, with "kube" those of clusters, and says which. Does nothing when all are there. Needs root only when something is
-# missing.
+# too, with "kube" those of clusters, with "conformance" those of upstream's suite, and says which. Does nothing when all are
+# there. Needs root only when something is missing.
 set -euo pipefail
 
 # package  program or file that shows it is there  what it is for
@@ -19,8 +19,17 @@ needs=(
   "libc6-dev                   /usr/include/stdlib.h       the race detector needs cgo"
   "git                         /usr/bin/git                the version in the binary"
 )
-if [ "${1:-}" = kube ]; then
+if [[ ${1:-} =~ ^(kube|conformance)$ ]]; then
   needs+=("nftables /usr/sbin/nft the rules of services in clusters")
+fi
+if [ "${1:-}" = conformance ]; then
+  needs+=(
+    "bind9-dnsutils /usr/bin/dig        a program in the suite's images"
+    "bind9-host     /usr/bin/host       a program in the suite's images"
+    "netcat-openbsd /usr/bin/nc.openbsd a program in the suite's images"
+    "make           /usr/bin/make       builds busybox for the suite's images"
+    "bzip2          /usr/bin/bzip2      unpacks the source of busybox"
+  )
 fi
 if [ "${1:-}" = bench ]; then
   needs+=("docker-registry /usr/bin/docker-registry the peer that benchmarks measure beside")
