@@ -150,4 +150,3 @@ func (i image) build() (v1.Image, error) {
 	config.Config.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	return mutate.ConfigFile(img, config)
 }
-
