@@ -55,7 +55,7 @@ until grep -q '^Fairlead is ready' "$work/up.out" 2> /dev/null; do
 done
 fairlead registry create "$registry" > /dev/null
 while read -r image; do
-  fairlead push "$images" "$registry/$image" --source-ref "$image" > /dev/null
+  fairlead push "$images" "$registry/$image" --source-ref "$image" > "$work/push.log" 2>&1 || { cat "$work/push.log" >&2; exit 1; }
 done < <(jq -r '.manifests[].annotations["org.opencontainers.image.ref.name"]' "$images/index.json")
 fairlead kube create conf --node-count 2 --attach-acr "$registry"
 fairlead kube get-credentials conf --admin --file "$work/kubeconfig"
