@@ -1,7 +1,6 @@
 package sql_test
 
 import (
-	"path/filepath"
 	"testing"
 
 	"fairlead.dev/internal/cluster"
@@ -17,15 +16,6 @@ func TestClusters(t *testing.T) {
 
 func testClusters(t *testing.T, open func(*sql.DB, string) *sql.Clusters) {
 	clustertest.Store(t, func(t *testing.T) cluster.Store {
-		db, err := sql.Open(t.Context(), filepath.Join(t.TempDir(), "fairlead.db"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := db.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		return open(db, "tenant")
+		return open(openDB(t), "tenant")
 	})
 }

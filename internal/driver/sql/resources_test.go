@@ -1,7 +1,6 @@
 package sql_test
 
 import (
-	"path/filepath"
 	"testing"
 
 	"fairlead.dev/internal/driver/sql"
@@ -11,16 +10,7 @@ import (
 
 func openResources(t *testing.T) *sql.Resources {
 	t.Helper()
-	db, err := sql.Open(t.Context(), filepath.Join(t.TempDir(), "fairlead.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return sql.NewResources(db, "tenant")
+	return sql.NewResources(openDB(t), "tenant")
 }
 
 func TestResources(t *testing.T) {
