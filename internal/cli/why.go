@@ -60,7 +60,9 @@ fail alike.`,
 
 // whyPods is why for Kubernetes.
 func whyPods(ctx context.Context, c *connection, o kubewhy.Options) error {
-	text, report, err := kubewhy.Ask(ctx, c.Client, c.local.Gather, o)
+	text, report, err := kubewhy.Ask(ctx, c.Client, c.local.Gather, func(ctx context.Context) (kubewhy.Managed, error) {
+		return c.managed(ctx, o.Cluster, o.Group)
+	}, o)
 	if err != nil {
 		return err
 	}
@@ -73,6 +75,20 @@ func whyPods(ctx context.Context, c *connection, o kubewhy.Options) error {
 		return exit.Quiet(exit.CannotStart)
 	}
 	return err
+}
+
+// managed finds a managed cluster, and makes whoever is signed in a user of it.
+func (c *connection) managed(ctx context.Context, name, group string) (m kubewhy.Managed, err error) {
+	found, err := lookup.Cluster(ctx, c.Client, name, group)
+	if err != nil {
+		return m, err
+	}
+	m.ID = found.ID
+	if m.Kubeconfig, err = c.kubeconfig(ctx, m.ID, false); err != nil {
+		return m, err
+	}
+	m.Token, err = c.Token(ctx, clusterServer+"/.default")
+	return m, err
 }
 
 func whyOf(ctx context.Context, c *connection, name, group string, pods kubewhy.Options) error {

@@ -6,7 +6,6 @@ package kubewhy
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"strings"
 
 	"fairlead.dev/client"
@@ -14,12 +13,6 @@ import (
 	"fairlead.dev/internal/cli/explanation"
 	"fairlead.dev/internal/cli/terminal"
 )
-
-// typeCluster is the resource type of managed clusters.
-const typeCluster = "Microsoft.ContainerService/managedClusters"
-
-// clusterServer is the client id of the AKS server application, the audience of the tokens that API servers take.
-const clusterServer = "6dae42f8-4368-4678-94ff-3960e28e3630"
 
 // Target is a workload in Kubernetes.
 type Target struct {
@@ -64,6 +57,13 @@ type Options struct {
 	Context    string
 }
 
+// Managed is a managed cluster, and how whoever asks is a user of it.
+type Managed struct {
+	ID         string // resource id
+	Kubeconfig []byte
+	Token      client.Secret // for its API server
+}
+
 // Question is what is to be read.
 type Question struct {
 	Kubeconfig []byte        // nil: File, or where kubectl would look
@@ -78,8 +78,8 @@ type Question struct {
 // Gather reads the evidence about a workload of a cluster: a document for Fairlead.
 type Gather func(context.Context, Question) (json.RawMessage, error)
 
-// Ask reads the cluster and asks why. text is the whole answer.
-func Ask(ctx context.Context, c *client.Client, gather Gather, o Options) (text json.RawMessage, report client.PodsReport, err error) {
+// Ask reads the cluster and asks why. managed gives the one that is meant when o names one. text is the whole answer.
+func Ask(ctx context.Context, c *client.Client, gather Gather, managed func(context.Context) (Managed, error), o Options) (text json.RawMessage, report client.PodsReport, err error) {
 	q := Question{File: o.Kubeconfig, Context: o.Context, Namespace: o.Namespace, Target: o.Target, Kubectl: []string{"kubectl"}}
 	cluster := ""
 	switch {
@@ -88,12 +88,12 @@ func Ask(ctx context.Context, c *client.Client, gather Gather, o Options) (text 
 	case o.Cluster != "" && o.Kubeconfig != "":
 		return nil, report, exit.Usagef("give --cluster or --kubeconfig, not both")
 	case o.Cluster != "":
-		if cluster, err = find(ctx, c, o.Cluster, o.Group); err != nil {
+		m, err := managed(ctx)
+		if err != nil {
 			return nil, report, err
 		}
-		if err = q.asUser(ctx, c, cluster); err != nil {
-			return nil, report, err
-		}
+		cluster, q.Kubeconfig, q.Token = m.ID, m.Kubeconfig, m.Token
+		q.Kubectl = []string{"fairlead", "kube", "kubectl", client.NameOf(cluster), "--"}
 	default:
 		if o.Kubeconfig != "" {
 			q.Kubectl = append(q.Kubectl, "--kubeconfig", o.Kubeconfig)
@@ -110,50 +110,6 @@ func Ask(ctx context.Context, c *client.Client, gather Gather, o Options) (text 
 		return nil, report, err
 	}
 	return text, report, json.Unmarshal(text, &report)
-}
-
-// find gives the resource id of a managed cluster.
-func find(ctx context.Context, c *client.Client, text, group string) (string, error) {
-	if strings.HasPrefix(text, "/") {
-		return text, nil
-	}
-	all, err := client.ListOfType[client.Resource[struct{}]](ctx, c, group, typeCluster)
-	if err != nil {
-		return "", err
-	}
-	var fits []string
-	for _, r := range all {
-		if strings.EqualFold(r.Name, text) {
-			fits = append(fits, r.ID)
-		}
-	}
-	switch len(fits) {
-	case 1:
-		return fits[0], nil
-	case 0:
-		return "", exit.Errorf(exit.NotFound, "list them with 'fairlead kube list'", "there is no cluster %q", text)
-	}
-	slices.Sort(fits)
-	return "", exit.Errorf(exit.Usage, "name one with -g, or by its resource id", "several clusters have the name %q: %s", text, strings.Join(fits, ", "))
-}
-
-// asUser reaches a managed cluster as whoever is signed in.
-func (q *Question) asUser(ctx context.Context, c *client.Client, cluster string) (err error) {
-	var answer struct {
-		Kubeconfigs []struct {
-			Value []byte `json:"value"`
-		} `json:"kubeconfigs"`
-	}
-	if err := c.Post(ctx, cluster+"/listClusterUserCredential", nil, &answer); err != nil {
-		return err
-	}
-	if len(answer.Kubeconfigs) == 0 {
-		return exit.Errorf(exit.Failure, "see 'fairlead kube show "+client.NameOf(cluster)+"'", "the cluster gives no kubeconfig")
-	}
-	q.Kubeconfig = answer.Kubeconfigs[0].Value
-	q.Token, err = c.Token(ctx, clusterServer+"/.default")
-	q.Kubectl = []string{"fairlead", "kube", "kubectl", client.NameOf(cluster), "--"}
-	return err
 }
 
 // maxPods is how many pods' names are shown.
