@@ -18,6 +18,7 @@ import (
 	"fairlead.dev/internal/cli/exit"
 	"fairlead.dev/internal/cli/session"
 	"fairlead.dev/internal/cli/terminal"
+	"fairlead.dev/internal/cli/workload"
 )
 
 // Streams are where commands read and write.
@@ -235,6 +236,40 @@ func (a *app) show(v any, table func(*terminal.Table)) error {
 	var t terminal.Table
 	table(&t)
 	a.streams.Table(t)
+	return nil
+}
+
+// showResource shows one resource: as the server has it, or in a table of one line.
+func showResource[T any](ctx context.Context, c *connection, id string, table func([]T) terminal.Table) error {
+	if c.output == formatJSON {
+		var raw workload.Object
+		if err := c.Get(ctx, id, &raw); err != nil {
+			return err
+		}
+		return c.streams.JSON(raw)
+	}
+	var one T
+	if err := c.Get(ctx, id, &one); err != nil {
+		return err
+	}
+	c.streams.Table(table([]T{one}))
+	return nil
+}
+
+// listResources shows all resources of a type, in one group unless that is "", as showResource shows one.
+func listResources[T any](ctx context.Context, c *connection, group, resourceType string, table func([]T) terminal.Table) error {
+	if c.output == formatJSON {
+		all, err := client.ListOfType[workload.Object](ctx, c.Client, group, resourceType)
+		if err != nil {
+			return err
+		}
+		return c.streams.JSON(all)
+	}
+	all, err := client.ListOfType[T](ctx, c.Client, group, resourceType)
+	if err != nil {
+		return err
+	}
+	c.streams.Table(table(all))
 	return nil
 }
 

@@ -199,19 +199,7 @@ func clusterTable(all []client.Cluster) terminal.Table {
 }
 
 func (c *connection) showCluster(ctx context.Context, id string) error {
-	if c.output == formatJSON {
-		var raw workload.Object
-		if err := c.Get(ctx, id, &raw); err != nil {
-			return err
-		}
-		return c.streams.JSON(raw)
-	}
-	var one client.Cluster
-	if err := c.Get(ctx, id, &one); err != nil {
-		return err
-	}
-	c.streams.Table(clusterTable([]client.Cluster{one}))
-	return nil
+	return showResource(ctx, c, id, clusterTable)
 }
 
 func newKubeList(a *app) *cobra.Command {
@@ -219,19 +207,7 @@ func newKubeList(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List clusters", Args: exactly(),
 		RunE: a.action(quick, func(ctx context.Context, c *connection, _ []string) error {
-			if a.output == formatJSON {
-				all, err := client.ListOfType[workload.Object](ctx, c.Client, group, client.TypeCluster)
-				if err != nil {
-					return err
-				}
-				return a.streams.JSON(all)
-			}
-			all, err := client.ListOfType[client.Cluster](ctx, c.Client, group, client.TypeCluster)
-			if err != nil {
-				return err
-			}
-			a.streams.Table(clusterTable(all))
-			return nil
+			return listResources(ctx, c, group, client.TypeCluster, clusterTable)
 		}),
 	}
 	cmd.Flags().StringVarP(&group, "resource-group", "g", "", "of this resource group only")

@@ -53,19 +53,7 @@ func createRegistry(ctx context.Context, c *connection, name string, o registryO
 }
 
 func (c *connection) showRegistry(ctx context.Context, id string) error {
-	if c.output == formatJSON {
-		var raw workload.Object
-		if err := c.Get(ctx, id, &raw); err != nil {
-			return err
-		}
-		return c.streams.JSON(raw)
-	}
-	var r client.Registry
-	if err := c.Get(ctx, id, &r); err != nil {
-		return err
-	}
-	c.streams.Table(registryTable([]client.Registry{r}))
-	return nil
+	return showResource(ctx, c, id, registryTable)
 }
 
 func registryTable(all []client.Registry) terminal.Table {
@@ -84,19 +72,7 @@ func newRegistryList(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List registries", Args: exactly(),
 		RunE: a.action(quick, func(ctx context.Context, c *connection, _ []string) error {
-			if a.output == formatJSON {
-				all, err := client.ListOfType[workload.Object](ctx, c.Client, "", client.TypeRegistry)
-				if err != nil {
-					return err
-				}
-				return a.streams.JSON(all)
-			}
-			all, err := client.ListOfType[client.Registry](ctx, c.Client, "", client.TypeRegistry)
-			if err != nil {
-				return err
-			}
-			a.streams.Table(registryTable(all))
-			return nil
+			return listResources(ctx, c, "", client.TypeRegistry, registryTable)
 		}),
 	}
 }
