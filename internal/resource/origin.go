@@ -110,7 +110,7 @@ const (
 // ParseHost tells what a host (with or without a port, in any case, with or without the final dot) belongs to. It
 // looks at the name only: whether the resource exists is for its owner to say.
 func (o Origin) ParseHost(host string) (HostKind, string) {
-	host = strings.TrimSuffix(strings.ToLower(stripPort(host)), ".")
+	host = strings.TrimSuffix(strings.ToLower(HostName(host)), ".")
 	for _, domain := range o.Domains {
 		prefix, ok := strings.CutSuffix(host, "."+domain)
 		if !ok {
@@ -138,7 +138,7 @@ func (o Origin) ParseHost(host string) (HostKind, string) {
 // Under gives the origin for whoever came in by host: the domain that host lies in stands first, so that links lead back
 // by the names that the caller can resolve. With a host under none of our domains nothing changes.
 func (o Origin) Under(host string) Origin {
-	host = strings.TrimSuffix(strings.ToLower(stripPort(host)), ".")
+	host = strings.TrimSuffix(strings.ToLower(HostName(host)), ".")
 	for i, domain := range o.Domains {
 		if strings.HasSuffix(host, "."+domain) {
 			o.Domains = slices.Concat([]string{domain}, o.Domains[:i], o.Domains[i+1:])
@@ -148,7 +148,8 @@ func (o Origin) Under(host string) Origin {
 	return o
 }
 
-func stripPort(host string) string {
+// HostName gives a host without its port.
+func HostName(host string) string {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		return h
 	}

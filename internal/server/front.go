@@ -76,19 +76,11 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.site.ServeHTTP(w, r)
 		return
 	}
-	if h, ok := f.ingress(hostOnly(r.Host)); ok {
+	if h, ok := f.ingress(resource.HostName(r.Host)); ok {
 		f.wrap("ingress", h).ServeHTTP(w, r)
 		return
 	}
 	f.own.ServeHTTP(w, r)
-}
-
-// hostOnly gives a host without its port.
-func hostOnly(host string) string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		return name
-	}
-	return host
 }
 
 func noSuchHost(w http.ResponseWriter, r *http.Request) {

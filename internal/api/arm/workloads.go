@@ -49,9 +49,8 @@ func (h *Handler) why(ctx context.Context, c *call) (*reply, error) {
 // podRoutes are Fairlead's own additions for Kubernetes: why pods cannot pull, by what the caller has read of the cluster:
 // a managed one, or any other that only a kubeconfig leads to.
 func (h *Handler) podRoutes() []route {
-	const cluster = "Microsoft.ContainerService/managedClusters"
 	return []route{
-		on(http.MethodPost, cluster+"/*/why", atGroup, need(cluster+"/read"), h.whyPods),
+		on(http.MethodPost, clusterTypeName+"/*/why", atGroup, need(clusterTypeName+"/read"), h.whyPods),
 		on(http.MethodPost, "Microsoft.ContainerService/why", atSubscription, signedIn, h.whyPods),
 	}
 }
