@@ -145,7 +145,8 @@ func (s *Service) all() []*owner {
 }
 
 // Put stores a cluster as wanted and returns; bringing it about goes on by itself, and Status tells how far it is. A stopped
-// cluster stays so, and one that is wanted like that already is left alone. ErrInvalid, ErrFixed, ErrDeleting, and what Machine.Check says.
+// cluster stays so, and one that is wanted like that already is left alone. ErrInvalid, ErrFixed, ErrDeleting, and what
+// Machine.Check says.
 func (s *Service) Put(ctx context.Context, c Cluster) error {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {

@@ -49,6 +49,20 @@ func (o Origin) RegistrySuffix() string { return o.withPort("." + registryLabel 
 // LoginServer gives the login server of the registry called name: "<name>.azurecr.<domain>[:port]", in lower case.
 func (o Origin) LoginServer(name string) string { return strings.ToLower(name) + o.RegistrySuffix() }
 
+// AzureRegistries is what follows a registry's name in Azure. Inside our compute it means the local registry of the name, so
+// that files written for Azure run as they are.
+const AzureRegistries = ".azurecr.io"
+
+// RegistryHosts gives every host that images may name the registry called name by: Azure's, and the login server under each
+// of our domains.
+func (o Origin) RegistryHosts(name string) []string {
+	hosts := []string{strings.ToLower(name) + AzureRegistries}
+	for _, domain := range o.Domains {
+		hosts = append(hosts, o.Under("any."+domain).LoginServer(name))
+	}
+	return hosts
+}
+
 // SiteHost gives the host name, without port, of the web app called name.
 func (o Origin) SiteHost(name string) string {
 	return strings.ToLower(name) + "." + siteLabel + "." + o.Domain()

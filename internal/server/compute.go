@@ -83,7 +83,7 @@ func (n *node) resolver(origin resource.Origin, lookup dns.Lookup, log *slog.Log
 	}
 	gateway := n.driver.Gateway()
 	return dns.Listen(dns.Config{
-		Address: netip.AddrPortFrom(gateway, 53), Domains: append(slices.Clone(origin.Domains), strings.TrimPrefix(azureRegistries, ".")),
+		Address: netip.AddrPortFrom(gateway, 53), Domains: append(slices.Clone(origin.Domains), strings.TrimPrefix(resource.AzureRegistries, ".")),
 		Gateway: gateway, Lookup: withoutAzure(lookup), Log: log,
 	})
 }
@@ -91,7 +91,7 @@ func (n *node) resolver(origin resource.Origin, lookup dns.Lookup, log *slog.Log
 // withoutAzure is lookup, to which there is no name of a registry in Azure.
 func withoutAzure(lookup dns.Lookup) dns.Lookup {
 	return func(name string) (netip.Addr, bool) {
-		if strings.HasSuffix("."+name, azureRegistries) {
+		if strings.HasSuffix("."+name, resource.AzureRegistries) {
 			return netip.Addr{}, true
 		}
 		return lookup(name)

@@ -21,10 +21,6 @@ import (
 	"fairlead.dev/internal/token"
 )
 
-// azureRegistries is the suffix of Azure's own registries: inside our compute it means the local registry of the name,
-// so that files written for Azure run as they are.
-const azureRegistries = ".azurecr.io"
-
 // nodeRegistries tells the node where a registry is. It is how compute, on this machine too, comes in by the front
 // door: over HTTPS, to the listener that everybody uses.
 type nodeRegistries struct {
@@ -63,7 +59,7 @@ func registryName(origin resource.Origin, host string) (string, bool) {
 	if kind, name := origin.ParseHost(host); kind == resource.HostRegistry {
 		return name, true
 	}
-	name, ok := strings.CutSuffix(strings.ToLower(host), azureRegistries)
+	name, ok := strings.CutSuffix(strings.ToLower(host), resource.AzureRegistries)
 	return name, ok && name != "" && !strings.Contains(name, ".")
 }
 
@@ -126,11 +122,7 @@ func registryHosts(o resource.Origin, authority string, registries []registry.Re
 	inside := forContainers(o)
 	var all []hosts.Host
 	for _, r := range registries {
-		names := []string{strings.ToLower(r.Name) + azureRegistries}
-		for _, domain := range o.Domains {
-			names = append(names, o.Under("any."+domain).LoginServer(r.Name))
-		}
-		for _, name := range names {
+		for _, name := range o.RegistryHosts(r.Name) {
 			all = append(all, hosts.Host{Name: name, Server: "https://" + inside.LoginServer(r.Name), Authority: authority})
 		}
 	}

@@ -111,12 +111,9 @@ func (s *Service) verifyRegistry(ctx context.Context, raw secret.Text, name, gra
 	}, nil
 }
 
-// azureRegistrySuffix is what follows a registry's name in Azure: under it too our compute knows the registry.
-const azureRegistrySuffix = ".azurecr.io"
-
 // isRegistry reports whether a login server, under whichever of our domains and ports or under Azure's, is that of name.
 func (s *Service) isRegistry(loginServer, name string) bool {
-	if alias, ok := strings.CutSuffix(strings.ToLower(loginServer), azureRegistrySuffix); ok {
+	if alias, ok := strings.CutSuffix(strings.ToLower(loginServer), resource.AzureRegistries); ok {
 		return strings.EqualFold(alias, name)
 	}
 	kind, found := s.origin.ParseHost(loginServer)

@@ -47,10 +47,9 @@ func (c *Clusters) addCredentials(p *cluster.Plan) error {
 // credentialConfig gives the provider's configuration: for Azure's names of registries, and for those under each of our
 // domains.
 func credentialConfig(origin, inside resource.Origin, tenant string) client.ProviderConfig {
-	server := inside.LoginServer("*")
-	registries := []client.ProviderRegistry{{Host: "*.azurecr.io", LoginServer: server}}
-	for _, domain := range origin.Domains {
-		registries = append(registries, client.ProviderRegistry{Host: origin.Under("any." + domain).LoginServer("*"), LoginServer: server})
+	var registries []client.ProviderRegistry
+	for _, host := range origin.RegistryHosts("*") {
+		registries = append(registries, client.ProviderRegistry{Host: host, LoginServer: inside.LoginServer("*")})
 	}
 	return client.ProviderConfig{
 		Registries: registries, CAFile: credentialCA, TenantID: tenant, Authority: inside.URL(resource.Login), StateDir: credentialFailures,
