@@ -2,8 +2,6 @@ package compute
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"strings"
 	"time"
 
@@ -11,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"fairlead.dev/internal/driver/kubernetes/secrets"
 	"fairlead.dev/internal/fault"
 	"fairlead.dev/internal/pull"
 	"fairlead.dev/internal/resource"
@@ -55,24 +54,15 @@ func (d *Driver) pullSecret(box *corev1.Service, containers []string, logins map
 	return s
 }
 
-// fill writes logins to a pull secret, in the form of docker's configuration, and when the first of them has had half its
-// life.
+// fill writes logins to a pull secret, and when the first of them has had half its life.
 func fill(s *corev1.Secret, logins map[string]pull.Login, now time.Time) {
-	type auth struct {
-		Username string `json:"username"`
-		Password string `json:"password"`
-		Auth     string `json:"auth"`
-	}
-	auths, renew := map[string]auth{}, time.Time{}
-	for host, l := range logins {
-		password := l.Password.Reveal()
-		auths[host] = auth{l.Username, password, base64.StdEncoding.EncodeToString([]byte(l.Username + ":" + password))}
+	renew := time.Time{}
+	for _, l := range logins {
 		if half := now.Add(l.Expires.Sub(now) / 2); !l.Expires.IsZero() && (renew.IsZero() || half.Before(renew)) {
 			renew = half
 		}
 	}
-	raw, _ := json.Marshal(map[string]any{"auths": auths}) // strings
-	s.Data = map[string][]byte{corev1.DockerConfigJsonKey: raw}
+	s.Data = secrets.Data(logins)
 	delete(s.Annotations, noteRenew)
 	if !renew.IsZero() {
 		s.Annotations[noteRenew] = renew.UTC().Format(time.RFC3339Nano)
@@ -81,10 +71,10 @@ func fill(s *corev1.Secret, logins map[string]pull.Login, now time.Time) {
 
 // putSecret makes a secret, or makes one that is there like it.
 func (d *Driver) putSecret(ctx context.Context, s *corev1.Secret) error {
-	secrets := d.client.CoreV1().Secrets(s.Namespace)
-	_, err := secrets.Create(ctx, s, metav1.CreateOptions{})
+	there := d.client.CoreV1().Secrets(s.Namespace)
+	_, err := there.Create(ctx, s, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
-		_, err = secrets.Update(ctx, s, metav1.UpdateOptions{})
+		_, err = there.Update(ctx, s, metav1.UpdateOptions{})
 	}
 	return failed("writing the workload's secrets", err)
 }

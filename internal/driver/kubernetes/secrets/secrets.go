@@ -1,5 +1,5 @@
-// Package secrets owns the pull secrets that are kept in a cluster of others: it is connected.Remote. The core says which,
-// and what is in them.
+// Package secrets owns what a pull secret holds, and the pull secrets that are kept in a cluster of others: it is
+// connected.Remote. The core says which, and who logs in with them.
 package secrets
 
 import (
@@ -90,26 +90,31 @@ func (c *Cluster) Version(ctx context.Context) (string, error) {
 	return info.GitVersion, err
 }
 
-// Put implements connected.Remote.
-func (c *Cluster) Put(ctx context.Context, p connected.Pull, login pull.Login) error {
-	host := c.registry(login.Host)
+// Data gives what is in a pull secret that logs in to these hosts: docker's configuration.
+//
+// Source: https://kubernetes.io/docs/tasks/configure-pod-container/pull-image-private-registry/
+func Data(logins map[string]pull.Login) map[string][]byte {
 	type auth struct {
 		Username string `json:"username"`
 		Password string `json:"password"`
 		Auth     string `json:"auth"`
 	}
-	password := login.Password.Reveal()
-	raw, err := json.Marshal(map[string]any{"auths": map[string]auth{
-		host: {login.Username, password, base64.StdEncoding.EncodeToString([]byte(login.Username + ":" + password))},
-	}})
-	if err != nil {
-		return err
+	auths := map[string]auth{}
+	for host, l := range logins {
+		password := l.Password.Reveal()
+		auths[host] = auth{l.Username, password, base64.StdEncoding.EncodeToString([]byte(l.Username + ":" + password))}
 	}
+	raw, _ := json.Marshal(map[string]any{"auths": auths}) // strings
+	return map[string][]byte{corev1.DockerConfigJsonKey: raw}
+}
+
+// Put implements connected.Remote.
+func (c *Cluster) Put(ctx context.Context, p connected.Pull, login pull.Login) error {
 	want := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: p.Secret, Namespace: p.Namespace, Labels: map[string]string{labelOwner: c.owner}},
-		Type:       corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: raw},
+		Type:       corev1.SecretTypeDockerConfigJson, Data: Data(map[string]pull.Login{c.registry(login.Host): login}),
 	}
-	_, err = c.client.CoreV1().Secrets(p.Namespace).Create(ctx, want, metav1.CreateOptions{})
+	_, err := c.client.CoreV1().Secrets(p.Namespace).Create(ctx, want, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		err = c.replace(ctx, want)
 	}
