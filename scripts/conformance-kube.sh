@@ -35,7 +35,8 @@ finish() {
   exit "$code"
 }
 trap finish EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 say() { printf '%s %s\n' "$(date +%T)" "$*"; }
 
@@ -67,7 +68,7 @@ promoterE2eRegistry: $registry.azurecr.io/e2e-test-images
 gcRegistry: $registry.azurecr.io
 gcEtcdRegistry: $registry.azurecr.io
 YAML
-export KUBE_TEST_REPO_LIST=$work/repositories.yaml
+export KUBE_TEST_REPO_LIST=$work/repositories.yaml TMPDIR=$work # where the suite leaves files
 
 # begin NAME PROCESSES GINKGO-FLAGS… starts a run of the suite. Nothing is tried twice.
 begin() {
