@@ -25,7 +25,7 @@ func withLibraries(programs []string) ([]file, error) {
 		if err != nil {
 			return nil, fmt.Errorf("ldd %s: %w: %s", program, err, out)
 		}
-		for _, field := range strings.Fields(string(out)) {
+		for field := range strings.FieldsSeq(string(out)) {
 			if strings.HasPrefix(field, "/") {
 				libraries[field] = true
 			}

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -24,18 +25,17 @@ type image struct {
 
 // suite gives the images that the specs of the Conformance suite pull. Their names are the suite's own.
 func suite(programs string) ([]image, error) {
-	program := func(name string) string { return filepath.Join(programs, name) }
-	file := func(name string) string { return filepath.Join(programs, "files", name) }
+	in := func(path string) string { return filepath.Join(programs, path) }
 	var fault error
-	on := func(below []v1.Layer, files []entry) []v1.Layer {
+	on := func(below []v1.Layer, files []file) []v1.Layer {
 		top, err := layer(files)
 		if err != nil && fault == nil {
 			fault = err
 		}
-		return append(below[:len(below):len(below)], top)
+		return append(slices.Clip(below), top)
 	}
 
-	system, err := baseFiles(program("busybox"))
+	system, err := baseFiles(in("busybox"))
 	if err != nil {
 		return nil, err
 	}
@@ -44,21 +44,21 @@ func suite(programs string) ([]image, error) {
 		return nil, err
 	}
 	base := on(nil, system)
-	tools := on(base, append(debian, entry{path: "usr/bin/nc", link: "nc.openbsd"},
-		entry{path: "etc/os-release", text: "NAME=\"Alpine Linux\"\nID=alpine\n"})) // a spec looks for the name of upstream's base
-	agnhost := on(tools, []entry{
-		{path: "agnhost", from: program("agnhost")},
+	tools := on(base, append(debian, file{path: "usr/bin/nc", link: "nc.openbsd"},
+		file{path: "etc/os-release", text: "NAME=\"Alpine Linux\"\nID=alpine\n"})) // a spec looks for the name of upstream's base
+	agnhost := on(tools, []file{
+		{path: "agnhost", from: in("agnhost")},
 		{path: "agnhost-2", link: "agnhost"},
-		{path: "localhost.crt", from: file("localhost.crt"), mode: 0o644},
-		{path: "localhost.key", from: file("localhost.key"), mode: 0o644},
+		{path: "localhost.crt", from: in("files/localhost.crt"), mode: 0o644},
+		{path: "localhost.key", from: in("files/localhost.key"), mode: 0o644},
 		{path: "uploads/"},
 		{path: "etc/passwd", text: passwd + "user-defined-in-image:x:1000:1000:Linux User:/home/user-defined-in-image:/bin/sh\n"},
 		{path: "etc/group", text: group + "user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n"},
 	})
 	pet := func(name string) []v1.Layer {
-		return on(agnhost, []entry{
-			{path: name + ".jpg", from: file(name + "/" + name + ".jpg"), mode: 0o644},
-			{path: "data.json", from: file(name + "/data.json"), mode: 0o644},
+		return on(agnhost, []file{
+			{path: name + ".jpg", from: in("files/" + name + "/" + name + ".jpg"), mode: 0o644},
+			{path: "data.json", from: in("files/" + name + "/data.json"), mode: 0o644},
 		})
 	}
 	run := []string{"/agnhost"}
@@ -71,30 +71,27 @@ func suite(programs string) ([]image, error) {
 		{name: nameOf(upstream.Nautilus), layers: pet("nautilus"), entrypoint: run, cmd: []string{"test-webserver"}},
 		{
 			name: nameOf(upstream.Nginx), cmd: []string{"httpd", "-f", "-p", "80", "-h", "/usr/share/nginx/html"},
-			layers: on(base, []entry{{path: "usr/share/nginx/html/index.html", text: "<h1>Welcome to nginx!</h1>\n"}}),
+			layers: on(base, []file{{path: "usr/share/nginx/html/index.html", text: "<h1>Welcome to nginx!</h1>\n"}}),
 		},
 		{
 			name: nameOf(upstream.Nonewprivs), cmd: []string{"nnp"},
-			layers: on(base, []entry{{path: "usr/local/bin/nnp", from: program("nnp"), mode: 0o4755}}),
+			layers: on(base, []file{{path: "usr/local/bin/nnp", from: in("nnp"), mode: 0o4755}}),
 		},
 		{
 			name: nameOf(upstream.APIServer), entrypoint: []string{"/sample-apiserver"},
-			layers: on(base, []entry{{path: "sample-apiserver", from: program("sample-apiserver")}}),
+			layers: on(base, []file{{path: "sample-apiserver", from: in("sample-apiserver")}}),
 		},
 		{
 			name: nameOf(upstream.Etcd), cmd: []string{"etcd"},
-			layers: on(base, []entry{{path: "usr/local/bin/etcd", from: program("etcd")}}),
+			layers: on(base, []file{{path: "usr/local/bin/etcd", from: in("etcd")}}),
 		},
 		{
 			name: nameOf(upstream.Pause), entrypoint: []string{"/pause"},
-			layers: on(nil, []entry{{path: "pause", from: program("pause")}}),
+			layers: on(nil, []file{{path: "pause", from: in("pause")}}),
 		},
 	}
 	return images, fault
 }
-
-// entry is a file under the name that leaves "file" free for what finds one.
-type entry = file
 
 // nameOf gives an image's name as the suite has it, without the host.
 func nameOf(id upstream.ImageID) string {
