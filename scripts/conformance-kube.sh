@@ -55,9 +55,16 @@ until grep -q '^Fairlead is ready' "$work/up.out" 2> /dev/null; do
   read -rt 0.05 <> <(:) || true
 done
 fairlead registry create "$registry" > /dev/null
-while read -r image; do
-  fairlead push "$images" "$registry/$image" --source-ref "$image" > "$work/push.log" 2>&1 || { cat "$work/push.log" >&2; exit 1; }
-done < <(jq -r '.manifests[].annotations["org.opencontainers.image.ref.name"]' "$images/index.json")
+# push LAYOUT pushes all images of a layout.
+push() {
+  local image
+  while read -r image; do
+    fairlead push "$1" "$registry/$image" --source-ref "$image" > "$work/push.log" 2>&1 || { cat "$work/push.log" >&2; exit 1; }
+  done < <(jq -r '.manifests[].annotations["org.opencontainers.image.ref.name"]' "$1/index.json")
+}
+push "$images"
+"$programs/images" -trusting "$(fairlead trust)" "$images" "$work/trusting" > /dev/null
+push "$work/trusting"
 fairlead kube create conf --node-count 2 --attach-acr "$registry"
 fairlead kube get-credentials conf --admin --file "$work/kubeconfig"
 ln -s "$PWD/bin/fairlead-kube" "$work/kubectl"

@@ -2,9 +2,13 @@
 // far as a spec looks at it, but nothing that was downloaded as an image: programs built from source, and Debian's.
 //
 //	images PROGRAMS LAYOUT
+//	images -key PROGRAMS
+//	images -trusting CA LAYOUT NEW
 //
 // PROGRAMS is what scripts/conformance-build.sh made. The layout is made anew only when it is not there, and its name
-// should therefore say what it was made of: `images -key PROGRAMS` prints that.
+// should therefore say what it was made of: -key prints that. With -trusting, the layout NEW gets the image of LAYOUT whose
+// pods reach for the issuer of service accounts, so that it trusts the authority of the file CA: as with every private
+// authority, what runs in a pod has to be told of it.
 package main
 
 import (
@@ -16,8 +20,13 @@ import (
 	"os"
 	"path/filepath"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/match"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
+	upstream "k8s.io/kubernetes/test/utils/image"
 )
 
 func main() {
@@ -28,17 +37,19 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) != 2 {
-		return fmt.Errorf("usage: images PROGRAMS LAYOUT | images -key PROGRAMS")
-	}
-	if args[0] == "-key" {
+	switch {
+	case len(args) == 4 && args[0] == "-trusting":
+		return trusting(args[1], args[2], args[3])
+	case len(args) == 2 && args[0] == "-key":
 		key, err := keyOf(args[1])
 		if err == nil {
 			fmt.Println(key)
 		}
 		return err
+	case len(args) == 2:
+		return write(args[0], args[1])
 	}
-	return write(args[0], args[1])
+	return fmt.Errorf("usage: images PROGRAMS LAYOUT | images -key PROGRAMS | images -trusting CA LAYOUT NEW")
 }
 
 // write makes the layout, and prints the name of each image, which is the one in the layout and in a registry.
@@ -59,12 +70,52 @@ func write(programs, path string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", each.name, err)
 		}
-		if err := out.AppendImage(img, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": each.name})); err != nil {
-			return fmt.Errorf("%s: %w", each.name, err)
+		if err := add(out, each.name, img); err != nil {
+			return err
 		}
-		fmt.Println(each.name)
 	}
 	return os.Rename(path+".part", path)
+}
+
+// refName annotates an image in a layout with its name.
+const refName = "org.opencontainers.image.ref.name"
+
+// add puts an image into a layout, and prints its name.
+func add(to layout.Path, name string, img v1.Image) error {
+	if err := to.AppendImage(img, layout.WithAnnotations(map[string]string{refName: name})); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	fmt.Println(name)
+	return nil
+}
+
+// trusting makes the layout at path with the one image of another that trusts the authority of a PEM file.
+func trusting(authority, from, path string) error {
+	name := nameOf(upstream.Agnhost)
+	there, err := layout.ImageIndexFromPath(from)
+	if err != nil {
+		return err
+	}
+	found, err := partial.FindImages(there, match.Annotation(refName, name))
+	if err != nil {
+		return err
+	}
+	if len(found) != 1 {
+		return fmt.Errorf("%s: %d images are named %s, not 1", from, len(found), name)
+	}
+	roots, err := layer([]file{{path: "etc/ssl/certs/ca-certificates.crt", from: authority, mode: 0o644}})
+	if err != nil {
+		return err
+	}
+	img, err := mutate.AppendLayers(found[0], roots)
+	if err != nil {
+		return err
+	}
+	out, err := layout.Write(path, empty.Index)
+	if err != nil {
+		return err
+	}
+	return add(out, name, img)
 }
 
 // keyOf digests all that images are made of: the programs and files, Debian's programs with their libraries, and this
