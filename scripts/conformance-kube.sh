@@ -63,7 +63,8 @@ push() {
   done < <(jq -r '.manifests[].annotations["org.opencontainers.image.ref.name"]' "$1/index.json")
 }
 push "$images"
-"$programs/images" -trusting "$(fairlead trust)" "$images" "$work/trusting" > /dev/null
+authority=$(fairlead trust --data "$work/data")
+"$programs/images" -trusting "$authority" "$images" "$work/trusting" > /dev/null
 push "$work/trusting"
 fairlead kube create conf --node-count 2 --attach-acr "$registry"
 fairlead kube get-credentials conf --admin --file "$work/kubeconfig"

@@ -103,7 +103,11 @@ func trusting(authority, from, path string) error {
 	if len(found) != 1 {
 		return fmt.Errorf("%s: %d images are named %s, not 1", from, len(found), name)
 	}
-	roots, err := layer([]file{{path: "etc/ssl/certs/ca-certificates.crt", from: authority, mode: 0o644}})
+	pem, err := os.ReadFile(authority)
+	if err != nil {
+		return err
+	}
+	roots, err := layer([]file{{path: "etc/ssl/certs/ca-certificates.crt", text: string(pem)}})
 	if err != nil {
 		return err
 	}
