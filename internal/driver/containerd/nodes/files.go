@@ -16,6 +16,7 @@ import (
 
 const (
 	kubeLimit = 3 * time.Minute // from the start of fairlead-kube until its node is ready
+	kubeTries = 3               // any part of it may give up while the machine is busy, which ends all
 	kubeGrace = 8 * time.Second
 	podGrace  = 3 * time.Second
 )
@@ -120,7 +121,7 @@ func (n *node) kube(program string, server netip.AddrPort, balancers []netip.Add
 	return process.Program{
 		Name: Program, Path: program, Args: []string{"run", n.kubeFile()}, Log: n.dir("fairlead-kube.log"),
 		Notify: n.run("k", "notify.sock"), ConfigFile: n.kubeFile(), Config: encode(file), Namespaces: n.namespaces(),
-		StartLimit: kubeLimit, StopGrace: kubeGrace,
+		StartLimit: kubeLimit, StartTries: kubeTries, StopGrace: kubeGrace,
 	}
 }
 

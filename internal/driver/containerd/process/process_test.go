@@ -5,7 +5,13 @@ package process
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,7 +19,50 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv("FAIRLEAD_TEST_PROGRAM") != "" {
+		os.Exit(programMain())
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// programMain is a program that is ready at its second start. Its configuration is where it writes down that it was started.
+func programMain() int {
+	if err := os.Mkdir(os.Args[1]+".started", 0o700); err == nil {
+		return 7
+	}
+	said, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
+	if err != nil {
+		return 8
+	}
+	if _, err := said.Write([]byte("STATUS=nearly\nREADY=1")); err != nil {
+		return 9
+	}
+	time.Sleep(time.Hour)
+	return 0
+}
+
+func TestStartIsTriedAgainWhenTheProgramEnds(t *testing.T) {
+	for tries, fails := range []bool{true, true, false} { // no number is one try
+		t.Run(strconv.Itoa(tries), func(t *testing.T) {
+			dir := t.TempDir()
+			p := Program{
+				Name: "fairlead-test-program", Args: []string{filepath.Join(dir, "config")}, Env: []string{"FAIRLEAD_TEST_PROGRAM=1"},
+				Log: filepath.Join(dir, "log"), Notify: filepath.Join(dir, "n.sock"), ConfigFile: filepath.Join(dir, "config"),
+				StartLimit: time.Minute, StartTries: tries,
+			}
+			s, err := Supervise(t.Context(), p, slog.New(slog.DiscardHandler))
+			if !fails {
+				must(t, err)
+				must(t, errors.Join(s.Stop(t.Context()), s.Close()))
+				return
+			}
+			if !errors.Is(err, errEnded) || !strings.Contains(err.Error(), "exit status 7") {
+				t.Errorf("the start: %v", err)
+			}
+		})
+	}
+}
 
 func must(t *testing.T, err error) {
 	t.Helper()

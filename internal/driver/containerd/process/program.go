@@ -36,6 +36,7 @@ type Program struct {
 
 	Namespaces []string      // paths of namespaces that it is started in; none are our own
 	StartLimit time.Duration // from the start until it is ready
+	StartTries int           // how often it may end of itself before it is ready until that counts as failed; 0 is 1
 	StopGrace  time.Duration // between SIGTERM and SIGKILL
 	// Answers reports whether a process that runs already is of use; nil takes it for one that is.
 	Answers func(ctx context.Context) bool

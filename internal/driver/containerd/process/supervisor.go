@@ -46,11 +46,25 @@ func Supervise(ctx context.Context, p Program, log *slog.Logger) (*Supervisor, e
 			return s, nil
 		}
 	}
-	if err := s.replace(ctx); err != nil {
-		return nil, err
+	for try, delay := 1, firstDelay; ; try, delay = try+1, min(2*delay, lastDelay) {
+		err := s.replace(ctx)
+		if err == nil {
+			return s, nil
+		}
+		if !errors.Is(err, errEnded) || try >= p.StartTries {
+			return nil, err
+		}
+		log.WarnContext(ctx, "process_start", "program", p.Name, "try", try, "of", p.StartTries, "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		case <-time.After(delay):
+		}
 	}
-	return s, nil
 }
+
+// errEnded is what becomes of a start when the process ends of itself.
+var errEnded = errors.New("it ended before it was ready")
 
 // Run starts the process again whenever it dies, until ctx ends; the process then stays. started is called after each new
 // start.
@@ -170,7 +184,7 @@ func (s *Supervisor) start(ctx context.Context) (*process, error) {
 	defer p.close()
 	select {
 	case err := <-died:
-		return nil, fmt.Errorf("it ended before it was ready: %w", endOf(err))
+		return nil, fmt.Errorf("%w: %w", errEnded, endOf(err))
 	default:
 		return nil, errors.Join(context.Cause(ctx), Group{p}.End(context.WithoutCancel(ctx), 0))
 	}
