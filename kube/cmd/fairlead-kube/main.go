@@ -90,6 +90,7 @@ func run(file string) error {
 	up := make(chan struct{})
 	var errs [2]error
 	var parts sync.WaitGroup
+	parts.Go(func() { certs.KeepFresh(ctx) })
 	if cfg.ControlPlane != nil {
 		parts.Go(func() {
 			defer cancel()

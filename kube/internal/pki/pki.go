@@ -14,10 +14,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -36,11 +39,14 @@ type Authority struct {
 	cert      *x509.Certificate
 	key       crypto.Signer
 	now       func() time.Time
+
+	mu     sync.Mutex
+	leaves map[string]Leaf // that were asked for, by name
 }
 
 // OpenAuthority reads an authority from dir/name.crt and dir/name.key, or makes it there.
 func OpenAuthority(dir, name string, now func() time.Time) (*Authority, error) {
-	a := &Authority{dir: dir, name: name, now: now}
+	a := &Authority{dir: dir, name: name, now: now, leaves: map[string]Leaf{}}
 	err := a.read()
 	if errors.Is(err, fs.ErrNotExist) {
 		err = a.create()
@@ -111,6 +117,9 @@ type Leaf struct {
 // Ensure gives the leaf's certificate and key files, which it makes or renews when they are missing, old, of another
 // authority, or lack a host. renewed tells whether it did.
 func (a *Authority) Ensure(l Leaf) (cert, key string, renewed bool, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.leaves[l.Name] = l
 	cert, key = filepath.Join(a.dir, l.Name+".crt"), filepath.Join(a.dir, l.Name+".key")
 	if a.good(cert, key, l) {
 		return cert, key, false, nil
@@ -119,6 +128,19 @@ func (a *Authority) Ensure(l Leaf) (cert, key string, renewed bool, err error) {
 		return "", "", false, fmt.Errorf("certificate %s: %w", l.Name, err)
 	}
 	return cert, key, true, nil
+}
+
+// renew ensures all leaves that were asked for.
+func (a *Authority) renew() error {
+	a.mu.Lock()
+	leaves := slices.Collect(maps.Values(a.leaves))
+	a.mu.Unlock()
+	var errs []error
+	for _, l := range leaves {
+		_, _, _, err := a.Ensure(l)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 func (a *Authority) good(certFile, keyFile string, l Leaf) bool {

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"bytes"
 	"crypto/x509"
 	"os"
 	"path/filepath"
@@ -65,6 +66,38 @@ func TestCertificatesAreRenewed(t *testing.T) {
 		}
 		if c.Before(cert.NotBefore) || c.After(cert.NotAfter) {
 			t.Errorf("%s: valid from %s to %s", step.why, cert.NotBefore, cert.NotAfter)
+		}
+	}
+}
+
+// What runs for longer than a certificate lives renews it, and whoever takes a kubeconfig then gets the new one.
+func TestAClusterKeepsItsCertificatesFresh(t *testing.T) {
+	c := &clock{time.Now()}
+	cluster := open(t, t.TempDir(), c)
+	leaf := Leaf{Name: "store", User: "store", Hosts: []string{"localhost"}}
+	ensure(t, cluster.Store, leaf)
+	admin, err := cluster.Kubeconfig(Leaf{Name: "admin", User: "admin"}, "https://10.64.0.9:6443", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, later := range []struct {
+		days    int
+		changed bool
+	}{{100, false}, {200, true}} {
+		c.Time = c.Add(time.Duration(later.days) * 24 * time.Hour)
+		if err := cluster.Renew(); err != nil {
+			t.Fatal(err)
+		}
+		after, err := os.ReadFile(admin)
+		if err != nil || bytes.Equal(before, after) == later.changed {
+			t.Errorf("after %d days more: the administrator's kubeconfig: changed is %v, %v", later.days, !later.changed, err)
+		}
+		if cert, renewed := ensure(t, cluster.Store, leaf); renewed || c.After(cert.NotAfter) {
+			t.Errorf("after %d days more: the datastore's certificate was left as it was", later.days)
 		}
 	}
 }
