@@ -72,6 +72,11 @@ bench: build ## The numbers of docs/benchmarks.md
 	@scripts/deps.sh bench
 	go run ./test/bench
 
+.PHONY: bench-kube
+bench-kube: build kube ## The numbers of docs/kubernetes/benchmarks.md, of a managed cluster (8 minutes)
+	@scripts/deps.sh kube
+	go run ./test/bench -kube bin/fairlead-kube -out docs/kubernetes/benchmarks.md
+
 .PHONY: tools
 tools: ## The linter and formatter, at pinned versions, into .tools
 	@scripts/tools.sh

@@ -107,14 +107,17 @@ func setup(env *testscript.Env) error {
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("FAIRLEAD_READY_FILE", filepath.Join(env.WorkDir, "ready.json"))
 	env.Setenv("PATH", filepath.Dir(binary)+":"+os.Getenv("PATH"))
-	env.Defer(func() {
-		w.end(syscall.SIGTERM)
-		down := exec.Command(binary, "down", "--purge", "--data", data)
-		if out, err := down.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "cleaning up %s: %v\n%s", data, err, out)
-		}
-	})
+	env.Defer(func() { w.purge(data) })
 	return startIssuer(env)
+}
+
+// purge ends the server and all that runs from a data directory.
+func (w *world) purge(data string) {
+	w.end(syscall.SIGTERM)
+	down := exec.Command(binary, "down", "--purge", "--data", data)
+	if out, err := down.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "cleaning up %s: %v\n%s", data, err, out)
+	}
 }
 
 func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 )
 
 // TestClusters drives managed clusters as people do: 'fairlead kube' and an unmodified kubectl. fairlead-kube takes long to
@@ -27,7 +28,7 @@ func TestClusters(t *testing.T) {
 		}
 	}
 	cmds := commands()
-	cmds["program"] = cmdProgram
+	cmds["program"], cmds["disk"] = cmdProgram, cmdDisk
 	testscript.Run(t, testscript.Params{Dir: "kube", Setup: setup, RequireExplicitExec: true, Cmds: cmds})
 }
 
@@ -41,4 +42,18 @@ func cmdProgram(ts *testscript.TestScript, _ bool, args []string) {
 	if out, err := build.CombinedOutput(); err != nil {
 		ts.Fatalf("program: %v\n%s", err, out)
 	}
+}
+
+// cmdDisk puts the data directory on a disk of its own of that size, in memory: disk SIZE.
+func cmdDisk(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: disk SIZE")
+	}
+	w, data := worldOf(ts), ts.Getenv("DATA")
+	ts.Check(os.Mkdir(data, 0o700))
+	ts.Check(unix.Mount("tmpfs", data, "tmpfs", 0, "size="+args[0]))
+	ts.Defer(func() {
+		w.purge(data)
+		ts.Check(unix.Unmount(data, unix.MNT_DETACH))
+	})
 }

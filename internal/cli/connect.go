@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -80,6 +81,23 @@ func connectCluster(ctx context.Context, c *connection, name string, o connectOp
 		return err
 	}
 	return refreshConnected(ctx, c, id)
+}
+
+func connectedTable(all []client.Connected) terminal.Table {
+	t := terminal.Table{Header: []string{"NAME", "GROUP", "STATE", "VERSION", "PULL SECRETS", "FAILURE"}}
+	for _, each := range all {
+		p := each.Properties
+		fresh, failure := 0, p.Fairlead.Failure
+		for _, pull := range p.Fairlead.Pulls {
+			if pull.Failure == "" {
+				fresh++
+			} else if failure == "" {
+				failure = pull.Failure
+			}
+		}
+		t.Add(each.Name, each.Group(), p.Connectivity, p.Version, fmt.Sprintf("%d of %d", fresh, len(p.Fairlead.Pulls)), terminal.Clean(failure))
+	}
+	return t
 }
 
 // onConnected makes a command that acts on one connected cluster.

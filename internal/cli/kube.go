@@ -204,13 +204,18 @@ func (c *connection) showCluster(ctx context.Context, id string) error {
 
 func newKubeList(a *app) *cobra.Command {
 	var group string
+	connected := false
 	cmd := &cobra.Command{
 		Use: "list", Short: "List clusters", Args: exactly(),
 		RunE: a.action(quick, func(ctx context.Context, c *connection, _ []string) error {
+			if connected {
+				return listResources(ctx, c, group, client.TypeConnected, connectedTable)
+			}
 			return listResources(ctx, c, group, client.TypeCluster, clusterTable)
 		}),
 	}
 	cmd.Flags().StringVarP(&group, "resource-group", "g", "", "of this resource group only")
+	cmd.Flags().BoolVar(&connected, "connected", false, "those that others run, instead of those that Fairlead runs")
 	return cmd
 }
 

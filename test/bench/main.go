@@ -3,7 +3,7 @@
 // Command bench measures a Fairlead from outside and writes docs/benchmarks.md: start to ready, idle memory, manifests
 // per second beside a peer (Debian's docker-registry) and beside a bare HTTP handler in the same run, and a container
 // group from PUT to running, cold and warm, split by the stages of its own pull record. Absolute numbers are this
-// machine's at this moment; the ratios are what counts.
+// machine's at this moment; the ratios are what counts. With -kube it measures a managed cluster instead.
 package main
 
 import (
@@ -30,6 +30,7 @@ func main() {
 	program := flag.String("program", "bin/fairlead", "the fairlead program to measure")
 	out := flag.String("out", "docs/benchmarks.md", "file that the report is written to")
 	seconds := flag.Duration("for", 3*time.Second, "how long each load runs")
+	kube := flag.String("kube", "", "measure a cluster of this fairlead-kube, and nothing else")
 	bare := flag.Bool("bare", false, "serve the bare handler that Fairlead is measured against")
 	flag.Parse()
 	if *bare {
@@ -38,24 +39,33 @@ func main() {
 		}
 		return
 	}
-	ctx, stop := context.WithTimeout(context.Background(), 10*time.Minute)
+	ctx, stop := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer stop()
-	if err := run(ctx, *program, *out, *seconds); err != nil {
+	command, measures := "bench", []measure{measureStart, measureServing, measureApply}
+	if *kube != "" {
+		command, measures = "bench-kube", []measure{func(ctx context.Context, program string, _ time.Duration, w io.Writer) error {
+			return measureCluster(ctx, program, *kube, w)
+		}}
+	}
+	if err := run(ctx, *program, *out, *seconds, command, measures); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, program, out string, seconds time.Duration) error {
+// measure measures something of a Fairlead, under loads of that duration if any, and writes what it found.
+type measure func(ctx context.Context, program string, load time.Duration, w io.Writer) error
+
+func run(ctx context.Context, program, out string, seconds time.Duration, command string, measures []measure) error {
 	program, err := filepath.Abs(program)
 	if err != nil {
 		return err
 	}
 	var report strings.Builder
-	fmt.Fprintf(&report, "# Benchmarks\n\nWritten by `make bench` on %s, %d cores, %s. Absolute numbers are one machine's at one moment; read the ratios.\n",
-		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.Version())
-	for _, measure := range []func(context.Context, string, time.Duration, io.Writer) error{measureStart, measureServing, measureApply} {
-		if err := measure(ctx, program, seconds, &report); err != nil {
+	fmt.Fprintf(&report, "# Benchmarks\n\nWritten by `make %s` on %s, %d cores, %s. Absolute numbers are one machine's at one moment; read the ratios.\n",
+		command, time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.Version())
+	for _, m := range measures {
+		if err := m(ctx, program, seconds, &report); err != nil {
 			return err
 		}
 	}

@@ -183,6 +183,9 @@ func (r *replicas) connects(kubeconfig string, port int) {
 	if !strings.Contains(shown, "default\tfairlead-pull\tdefault\tmyacr.azurecr.") {
 		r.t.Errorf("connected: %s", shown)
 	}
+	if listed := r.fairlead("kube", "list", "--connected"); !strings.Contains(listed, "edge\tdemo\tConnected\t") || !strings.Contains(listed, "\t1 of 1") {
+		r.t.Errorf("listed: %s", listed)
+	}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "plain"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{
 		Name: "c", Image: "myacr.azurecr.fairlead.internal:" + strconv.Itoa(port) + "/app:v1", ImagePullPolicy: corev1.PullAlways,
 	}}}}

@@ -1,0 +1,231 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// town is a cluster under measurement.
+type town struct {
+	*server
+	kube, config string // the program fairlead-kube, the administrator's kubeconfig
+}
+
+// measureCluster takes a cluster of one node from its making to rest: until its node is ready, three replicas of a private
+// image, a rollout of fifty pods, and what it uses when nothing happens for five minutes.
+func measureCluster(ctx context.Context, program, kube string, w io.Writer) (err error) {
+	if kube, err = filepath.Abs(kube); err != nil {
+		return err
+	}
+	size, err := os.Stat(kube)
+	if err != nil {
+		return err
+	}
+	dir, err := workDir()
+	if err != nil {
+		return err
+	}
+	s, err := start(program, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	if _, err := s.cli(ctx, "registry", "create", "myacr"); err != nil {
+		return err
+	}
+	for _, tag := range []string{"v1", "v2"} {
+		if err := s.pushSmall(ctx, "myacr/app:"+tag); err != nil {
+			return err
+		}
+	}
+	fmt.Fprint(w, "\n## A cluster of one node\n\n| | measured | aim |\n|---|---|---|\n")
+	fmt.Fprintf(w, "| fairlead-kube | %d MiB | |\n", size.Size()>>20)
+	t := town{server: s, kube: kube, config: filepath.Join(dir, "kubeconfig")}
+	for _, step := range []func(context.Context, io.Writer) error{t.create, t.replicas, t.rollout, t.rest} {
+		if err := step(ctx, w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// create makes the cluster and tells its stages apart by what 'fairlead kube create' says that it waits for.
+func (t town) create(ctx context.Context, w io.Writer) error {
+	cmd := exec.CommandContext(ctx, t.program, "kube", "create", "bench", "--attach-acr", "myacr")
+	cmd.Env = append(os.Environ(), "FAIRLEAD_READY_FILE="+filepath.Join(t.dir, "ready.json"))
+	said, err := cmd.StderrPipe()
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	var stages []string
+	var all, last string
+	var since time.Time
+	ready := time.Duration(0)
+	for lines := bufio.NewScanner(said); lines.Scan(); {
+		all += lines.Text() + "\n"
+		stage, _, _ := strings.Cut(strings.TrimPrefix(lines.Text(), "bench: "), ":") // what follows is about the same stage
+		if !strings.HasPrefix(lines.Text(), "bench: ") || stage == last {
+			continue
+		}
+		if last != "" {
+			stages = append(stages, fmt.Sprintf("%s %.1f s", nodeName.ReplaceAllString(last, ""), time.Since(since).Seconds()))
+		}
+		if last, since = stage, time.Now(); strings.HasPrefix(stage, "settling") {
+			ready = time.Since(begin)
+		}
+	}
+	if err := cmd.Wait(); err != nil || ready == 0 {
+		return fmt.Errorf("fairlead kube create: %w\n%s", err, all)
+	}
+	fmt.Fprintf(w, "| `fairlead kube create` until the node is Ready | %.1f s: %s | 6 s |\n", ready.Seconds(), strings.Join(stages, ", "))
+	fmt.Fprintf(w, "| until the command returns, with roles, webhooks and credentials in place | %.1f s | |\n", time.Since(begin).Seconds())
+	_, err = t.cli(ctx, "kube", "get-credentials", "bench", "--admin", "--file", t.config)
+	return err
+}
+
+var nodeName = regexp.MustCompile(` aks-\S+`)
+
+func (t town) kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, t.kube, append([]string{"kubectl", "--kubeconfig", t.config}, args...)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+const deployment = `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":%[1]q},"spec":{"replicas":%[2]d,"selector":{"matchLabels":{"app":%[1]q}},
+"template":{"metadata":{"labels":{"app":%[1]q}},"spec":{"terminationGracePeriodSeconds":0,"containers":[{"name":"app","image":"myacr.azurecr.io/app:%[3]s"}]}}}}`
+
+// deploy gives how long a Deployment takes from 'kubectl apply' to all of its replicas being available.
+func (t town) deploy(ctx context.Context, name, tag string, replicas int) (time.Duration, error) {
+	begin := time.Now()
+	if _, err := t.kubectl(ctx, fmt.Sprintf(deployment, name, replicas, tag), "apply", "-f", "-"); err != nil {
+		return 0, err
+	}
+	_, err := t.kubectl(ctx, "", "rollout", "status", "deployment/"+name, "--timeout=5m")
+	return time.Since(begin), err
+}
+
+func (t town) replicas(ctx context.Context, w io.Writer) error {
+	for _, one := range []string{"cold", "warm"} {
+		took, err := t.deploy(ctx, one, "v1", 3)
+		if err != nil {
+			return err
+		}
+		pulls, err := t.kubectl(ctx, "", "get", "events", "--field-selector", "reason=Pulled", "-o", `jsonpath={range .items[*]}{.involvedObject.name} {.message}{"\n"}{end}`)
+		if err != nil {
+			return err
+		}
+		of := "the image was there"
+		for line := range strings.Lines(pulls) {
+			if pull := pullTime.FindStringSubmatch(line); strings.HasPrefix(line, one) && pull != nil {
+				of = "of it the pull, with credentials, " + pull[1]
+			}
+		}
+		fmt.Fprintf(w, "| three replicas of a private image, %s, from `kubectl apply` to available | %.1f s; %s | |\n", one, took.Seconds(), of)
+	}
+	return nil
+}
+
+// pullTime finds in a kubelet's event how long a pull took.
+var pullTime = regexp.MustCompile(`Successfully pulled image \S+ in (\S+)`)
+
+func (t town) rollout(ctx context.Context, w io.Writer) error {
+	took, err := t.deploy(ctx, "fifty", "v2", 50)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "| rollout of 50 pods of one private image | %.1f s | |\n", took.Seconds())
+	if _, err := t.kubectl(ctx, "", "delete", "deployments", "--all", "--wait"); err != nil {
+		return err
+	}
+	_, err = t.kubectl(ctx, "", "wait", "--for=delete", "pods", "--all", "--timeout=3m")
+	return err
+}
+
+// rest measures the cluster's processes when nothing has happened in it for five minutes, over a minute.
+func (t town) rest(ctx context.Context, w io.Writer) error {
+	if err := pause(ctx, 5*time.Minute); err != nil {
+		return err
+	}
+	const span = time.Minute
+	before, err := t.uses()
+	if err != nil {
+		return err
+	}
+	if err := pause(ctx, span); err != nil {
+		return err
+	}
+	after, err := t.uses()
+	if err != nil {
+		return err
+	}
+	var memory []int64
+	var share []float64
+	for i, u := range after {
+		memory = append(memory, u.memory>>20)
+		share = append(share, 100*(u.processor-before[i].processor).Seconds()/span.Seconds())
+	}
+	fmt.Fprintf(w, "| idle for five minutes, proportional set size: fairlead-kube + containerd | %d + %d = %d MiB | 500 MiB |\n", memory[0], memory[1], memory[0]+memory[1])
+	fmt.Fprintf(w, "| the same, processor: share of one core | %.1f + %.1f = %.1f %% | 6 %% |\n", share[0], share[1], share[0]+share[1])
+	return nil
+}
+
+// use is what a program's processes have: bytes of memory, and the time that they have had of a processor.
+type use struct {
+	memory    int64
+	processor time.Duration
+}
+
+// uses gives what the cluster's fairlead-kube and its containerd have.
+func (t town) uses() (both [2]use, err error) {
+	for i, name := range []string{"fairlead-kube", "fairlead-containerd"} {
+		pids, err := exec.Command("pgrep", "-f", "^"+name+" .*"+filepath.Join(t.dir, "data", "clusters")).Output()
+		if err != nil {
+			return both, fmt.Errorf("finding %s: %w", name, err)
+		}
+		for field := range strings.FieldsSeq(string(pids)) {
+			pid, err := strconv.Atoi(field)
+			if err != nil {
+				return both, err
+			}
+			memory, err := pss(pid)
+			if err != nil {
+				return both, err
+			}
+			processor, err := cpu(pid)
+			if err != nil {
+				return both, err
+			}
+			both[i] = use{both[i].memory + memory, both[i].processor + processor}
+		}
+	}
+	return both, nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
