@@ -7,6 +7,7 @@ package clusters
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"fairlead.dev/internal/api/entra"
 	"fairlead.dev/internal/cluster"
 	"fairlead.dev/internal/identity"
+	"fairlead.dev/internal/memo"
 	"fairlead.dev/internal/pull"
 	"fairlead.dev/internal/resource"
 	"fairlead.dev/internal/secret"
@@ -51,13 +53,14 @@ type Machine interface {
 type Clusters struct {
 	*cluster.Service
 
-	deps    Deps
-	machine Machine
+	deps         Deps
+	machine      Machine
+	certificates *memo.Memo[string, *tls.Certificate] // of Ingresses, by host
 }
 
 // New makes the service; Run, which it has of cluster.Service, brings it to life.
 func New(d Deps) *Clusters {
-	c := &Clusters{deps: d}
+	c := &Clusters{deps: d, certificates: memo.New[string, *tls.Certificate](1000)}
 	c.machine = d.Machine(c.metadata)
 	c.Service = cluster.NewService(cluster.Config{
 		Store: d.Store, Machine: c.machine, Sealer: d.Sealer, Log: d.Log, Now: time.Now, Complete: c.complete, Settle: c.settle,

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"fairlead.dev/internal/cluster"
 )
@@ -74,12 +75,25 @@ func covers(pattern, host string) bool {
 	return pattern == host
 }
 
+// certificateLife is how long the certificate of an Ingress is remembered, in seconds: every connection to its host asks
+// for it, and cert-manager and people change it now and then.
+const certificateLife = 10
+
 // Certificate gives the one that an Ingress names in spec.tls for a host: ok is false when there is none.
 func (c *Clusters) Certificate(ctx context.Context, host string) (certificate *tls.Certificate, served, ok bool) {
 	a, served := c.ingress(host)
 	if !served {
 		return nil, false, false
 	}
+	pair, err := c.certificates.Get(time.Now().Unix()/certificateLife, host, func() (*tls.Certificate, error) { return c.certificate(ctx, a, host) })
+	if err != nil {
+		c.deps.Log.WarnContext(ctx, "the certificate of an Ingress cannot be looked up", "host", host, "error", err)
+	}
+	return pair, true, pair != nil
+}
+
+// certificate finds it in the cluster; nil when there is none.
+func (c *Clusters) certificate(ctx context.Context, a cluster.Access, host string) (*tls.Certificate, error) {
 	var list struct {
 		Items []struct {
 			Metadata struct {
@@ -94,8 +108,7 @@ func (c *Clusters) Certificate(ctx context.Context, host string) (certificate *t
 		} `json:"items"`
 	}
 	if err := read(ctx, a, "/apis/networking.k8s.io/v1/ingresses", &list); err != nil {
-		c.deps.Log.WarnContext(ctx, "the certificate of an Ingress cannot be looked up", "host", host, "error", err)
-		return nil, true, false
+		return nil, err
 	}
 	for _, item := range list.Items {
 		for _, t := range item.Spec.TLS {
@@ -107,10 +120,10 @@ func (c *Clusters) Certificate(ctx context.Context, host string) (certificate *t
 				c.deps.Log.WarnContext(ctx, "the certificate of an Ingress is of no use", "host", host, "namespace", item.Metadata.Namespace, "secret", t.SecretName, "error", err)
 				continue
 			}
-			return &pair, true, true
+			return &pair, nil
 		}
 	}
-	return nil, true, false
+	return nil, nil //nolint:nilnil // none is an answer, and remembered as one
 }
 
 // pairOf reads a secret of the type kubernetes.io/tls.
