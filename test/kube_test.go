@@ -28,7 +28,7 @@ func TestClusters(t *testing.T) {
 		}
 	}
 	cmds := commands()
-	cmds["program"], cmds["disk"] = cmdProgram, cmdDisk
+	cmds["program"], cmds["aksprovider"], cmds["disk"] = cmdProgram, cmdProviderOfAKS, cmdDisk
 	testscript.Run(t, testscript.Params{Dir: "kube", Setup: setup, RequireExplicitExec: true, Cmds: cmds})
 }
 
@@ -37,10 +37,24 @@ func cmdProgram(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: program DIR PACKAGE")
 	}
-	build := exec.Command("go", "build", "-o", filepath.Join(ts.MkAbs(args[0]), "bin", args[1]), "./"+args[1])
+	buildProgram(ts, ".", filepath.Join(ts.MkAbs(args[0]), "bin", args[1]), "./"+args[1])
+}
+
+// cmdProviderOfAKS builds the credential provider of Azure Kubernetes Service: aksprovider FILE.
+func cmdProviderOfAKS(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: aksprovider FILE")
+	}
+	buildProgram(ts, "aksprovider", ts.MkAbs(args[0]), "sigs.k8s.io/cloud-provider-azure/cmd/acr-credential-provider")
+}
+
+// buildProgram builds a package of the module in dir.
+func buildProgram(ts *testscript.TestScript, dir, out, pkg string) {
+	build := exec.Command("go", "build", "-trimpath", "-o", out, pkg)
+	build.Dir = dir
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		ts.Fatalf("program: %v\n%s", err, out)
+		ts.Fatalf("building %s: %v\n%s", pkg, err, out)
 	}
 }
 

@@ -242,6 +242,15 @@ func pullSecret(ctx context.Context, c *connection, name string, o pullSecretOpt
 	if err != nil {
 		return err
 	}
+	var password string
+	if o.credentialStdin { // before the service principal is looked up: the command before the pipe may be making it
+		if password, err = c.streams.ReadSecret("client secret"); err != nil {
+			return err
+		}
+		if password == "" {
+			return exit.Usagef("stdin holds no client secret")
+		}
+	}
 	r, err := lookup.Registry(ctx, c.Client, o.registry)
 	if err != nil {
 		return err
@@ -254,9 +263,9 @@ func pullSecret(ctx context.Context, c *connection, name string, o pullSecretOpt
 	if err != nil {
 		return err
 	}
-	secret := kubectl.PullSecret{Name: name, Namespace: o.namespace, Hosts: hosts, Username: app.AppID}
+	secret := kubectl.PullSecret{Name: name, Namespace: o.namespace, Hosts: hosts, Username: app.AppID, Password: password}
 	if !o.apply {
-		return c.withPassword(ctx, &secret, app, end, o.credentialStdin, func() error {
+		return c.withPassword(ctx, &secret, app, end, func() error {
 			text, err := secret.Manifest()
 			if err == nil {
 				_, err = c.streams.Out.Write(text)
@@ -269,7 +278,7 @@ func pullSecret(ctx context.Context, c *connection, name string, o pullSecretOpt
 		return err
 	}
 	return kubectlExit(c.kubectl(ctx, found, o.admin, func(k *kubectl.Kubectl) error {
-		return c.withPassword(ctx, &secret, app, end, o.credentialStdin, func() error {
+		return c.withPassword(ctx, &secret, app, end, func() error {
 			text, err := secret.Manifest()
 			if err != nil {
 				return err
@@ -279,17 +288,10 @@ func pullSecret(ctx context.Context, c *connection, name string, o pullSecretOpt
 	}))
 }
 
-// withPassword gives secret its password, from stdin or a new one, and does something with it; a new one for which that fails
-// is taken back.
-func (c *connection) withPassword(ctx context.Context, secret *kubectl.PullSecret, app client.Application, end time.Time, stdin bool, do func() error) error {
-	if stdin {
-		var err error
-		if secret.Password, err = c.streams.ReadSecret("client secret"); err != nil {
-			return err
-		}
-		if secret.Password == "" {
-			return exit.Usagef("stdin holds no client secret")
-		}
+// withPassword gives secret a new password, unless it has one, and does something with it; a new one for which that fails is
+// taken back.
+func (c *connection) withPassword(ctx context.Context, secret *kubectl.PullSecret, app client.Application, end time.Time, do func() error) error {
+	if secret.Password != "" {
 		return do()
 	}
 	made, err := c.AddPassword(ctx, app.ID, "pull secret "+secret.Namespace+"/"+secret.Name, end)

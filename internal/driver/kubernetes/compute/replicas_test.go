@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -144,6 +145,7 @@ func TestClusterReplicas(t *testing.T) {
 		t.Errorf("the workload wrote %q", logs)
 	}
 	r.connects(kubeconfig, port)
+	r.strangers(kubeconfig, port)
 	r.fairlead("down", "--data", data)
 	if err := <-two.ended; err != nil {
 		t.Errorf("the second: %v: %s", err, two.out)
@@ -220,6 +222,41 @@ func (r *replicas) connects(kubeconfig string, port int) {
 	r.fairlead("kube", "disconnect", "edge")
 	now := int64(0)
 	must(r.t, pods.Delete(r.t.Context(), "plain", metav1.DeleteOptions{GracePeriodSeconds: &now}))
+}
+
+// strangers are pods without any credential: Fairlead knows nothing of the cluster but its kubeconfig, and says what to do.
+func (r *replicas) strangers(kubeconfig string, port int) {
+	r.t.Helper()
+	must(r.t, os.Symlink(os.Getenv("FAIRLEAD_KUBE"), filepath.Join(r.dir, "kubectl")))
+	shell := func(script string) string {
+		r.t.Helper()
+		cmd := exec.CommandContext(r.t.Context(), "bash", "-eo", "pipefail", "-c", script)
+		cmd.Env = append(os.Environ(), "PATH="+r.dir+":"+os.Getenv("PATH"), "KUBECONFIG="+kubeconfig,
+			"FAIRLEAD_READY_FILE="+filepath.Join(r.dir, "data", "ready.json"))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			r.t.Fatalf("%s: %v: %s", script, err, out)
+		}
+		return string(out)
+	}
+	shell(fmt.Sprintf("kubectl create deployment web --image=myacr.azurecr.fairlead.internal:%d/app:v1", port))
+	r.eventually("the pod cannot pull", func() bool {
+		return strings.Contains(shell("kubectl get pods -l app=web -o jsonpath='{.items[*].status.containerStatuses[0].state.waiting.reason}'"), "Image")
+	})
+	var why struct {
+		Reports []struct {
+			Code, Stage string
+			Fix         []struct{ Command string }
+		}
+	}
+	must(r.t, json.Unmarshal([]byte(shell("fairlead why deployment/web --kubeconfig $KUBECONFIG --output json || test $? = 5")), &why))
+	if len(why.Reports) != 1 || why.Reports[0].Code != "CRED_NONE" || why.Reports[0].Stage != "credential" {
+		r.t.Fatalf("why says %+v", why)
+	}
+	for _, fix := range why.Reports[0].Fix {
+		shell(fix.Command)
+	}
+	shell("kubectl rollout status deployment/web --timeout=60s && kubectl delete deployment web --grace-period=0 --wait")
 }
 
 func (r *replicas) eventually(what string, holds func() bool) {
