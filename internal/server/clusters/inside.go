@@ -88,7 +88,28 @@ func (c *Clusters) settle(ctx context.Context, wanted cluster.Cluster, a cluster
 			return err
 		}
 	}
-	return forgetNodes(ctx, a, wanted.NodeNames())
+	if err := forgetNodes(ctx, a, wanted.NodeNames()); err != nil {
+		return err
+	}
+	return awaitAccount(ctx, a)
+}
+
+// awaitAccount waits for the service account that pods have who name none: until the cluster's controllers have made it, no
+// pod is let in.
+func awaitAccount(ctx context.Context, a cluster.Access) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, err := request(ctx, a, http.MethodGet, "/api/v1/namespaces/default/serviceaccounts/default", nil)
+		if !errors.Is(err, errNoSuchObject) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-tick.C:
+		}
+	}
 }
 
 // forgetNodes deletes all nodes but those of these names.
