@@ -36,7 +36,7 @@ conformance-programs: build kube
 	@scripts/conformance-build.sh
 
 .PHONY: conformance-kube
-conformance-kube: conformance-programs ## Upstream's Conformance suite for Kubernetes, all of it (40 minutes), into docs/conformance
+conformance-kube: conformance-programs ## Upstream's Conformance suite for Kubernetes, all of it (50 minutes), into docs/conformance
 	@scripts/conformance-kube.sh
 
 .PHONY: conformance-kube-slice
