@@ -11,6 +11,8 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # One set of flags for every command, so that they share one build cache.
 export GOFLAGS     := -buildvcs=false -tags=$(TAGS)
 export CGO_ENABLED := 0
+# The modules that build Kubernetes have a set of their own, that of scripts/kube.sh.
+KUBE_FLAGS := -trimpath -tags providerless,selinux
 
 .PHONY: help
 help: ## This list
@@ -27,13 +29,14 @@ kube: ## bin/fairlead-kube: Kubernetes as one program; the first build takes mor
 .PHONY: test-kube
 test-kube: kube ## The tests that run clusters
 	@scripts/deps.sh kube
-	cd kube && GOFLAGS=-buildvcs=false go test -count=1 -trimpath -tags providerless,selinux ./...
+	cd kube && GOFLAGS=-buildvcs=false go test -count=1 $(KUBE_FLAGS) ./...
 	FAIRLEAD_KUBE=$(CURDIR)/bin/fairlead-kube go test -count=1 -timeout 30m -run '^TestCluster' -p 1 ./internal/driver/containerd ./internal/driver/kubernetes/compute ./internal/server ./test
 
 .PHONY: conformance-programs
 conformance-programs: build kube
 	@scripts/deps.sh conformance
 	@scripts/conformance-build.sh
+	cd conformance && GOFLAGS=-buildvcs=false go test -count=1 $(KUBE_FLAGS) ./...
 
 .PHONY: conformance-kube
 conformance-kube: conformance-programs ## Upstream's Conformance suite for Kubernetes, all of it (50 minutes), into docs/conformance

@@ -197,7 +197,7 @@ type use struct {
 
 // uses gives what the cluster's fairlead-kube and its containerd have.
 func (t town) uses() (both [2]use, err error) {
-	for i, name := range []string{"fairlead-kube", "fairlead-containerd"} {
+	for i, name := range []string{"fairlead-kube", "fairlead-node-containerd"} {
 		pids, err := exec.Command("pgrep", "-f", "^"+name+" .*"+filepath.Join(t.dir, "data", "clusters")).Output()
 		if err != nil {
 			return both, fmt.Errorf("finding %s: %w", name, err)
