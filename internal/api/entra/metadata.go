@@ -98,7 +98,8 @@ func (m *metadata) serve(r *http.Request) (metadataReply, error) {
 	if err != nil {
 		return metadataReply{}, err
 	}
-	if !m.Origin.IsAudience(q.audience, resource.ARM, resource.Graph) && strings.TrimRight(q.audience, "/") != resource.AzureRegistry {
+	audience, version, ok := m.Origin.TokenAudience(q.audience, true)
+	if !ok {
 		return metadataReply{}, errMetadataResource.WithMessage("AADSTS50001: The application named %.200s was not found in the tenant named %s. Ask for %s, %s or %s.", q.audience, m.Tenant, m.Origin.URL(resource.ARM), m.Origin.URL(resource.Graph), resource.AzureRegistry)
 	}
 	p, err := m.principal(r, q)
@@ -106,7 +107,7 @@ func (m *metadata) serve(r *http.Request) (metadataReply, error) {
 		return metadataReply{}, err
 	}
 	api.WithPrincipal(r.Context(), p)
-	raw, expires, err := m.Tokens.IssueAccess(r.Context(), p, q.audience, 1)
+	raw, expires, err := m.Tokens.IssueAccess(r.Context(), p, audience, version)
 	if err != nil {
 		return metadataReply{}, err
 	}
@@ -115,7 +116,7 @@ func (m *metadata) serve(r *http.Request) (metadataReply, error) {
 	return metadataReply{
 		AccessToken: raw.Reveal(), ClientID: p.ClientID(), ExpiresIn: life, ExtExpiresIn: life,
 		ExpiresOn: strconv.FormatInt(expires.Unix(), 10), NotBefore: strconv.FormatInt(now.Unix(), 10),
-		Resource: q.audience, TokenType: "Bearer",
+		Resource: audience, TokenType: "Bearer",
 	}, nil
 }
 

@@ -110,6 +110,7 @@ func TestMetadataAudiences(t *testing.T) {
 		registryAudience:                       registryAudience,
 		registryAudience + "/":                 registryAudience + "/",
 		registryAudience + "/.default":         registryAudience,
+		resource.AzureClusters:                 resource.AzureClusters,
 		arm:                                    arm,
 		arm + "/":                              arm + "/",
 		arm + "/.default":                      arm,
@@ -225,7 +226,7 @@ func FuzzMetadata(f *testing.F) {
 			var reply struct{ Resource string }
 			apitest.Must(t, json.Unmarshal(rec.Body.Bytes(), &reply))
 			aud := reply.Resource
-			if !m.Origin.IsAudience(aud, resource.ARM, resource.Graph) && strings.TrimRight(aud, "/") != registryAudience {
+			if _, _, ok := m.Origin.TokenAudience(aud, true); !ok {
 				t.Errorf("%q gives a token for %q", query, aud)
 			}
 		default:
