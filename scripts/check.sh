@@ -27,7 +27,4 @@ step layout
 go test -count=1 ./internal/archtest
 
 step "the CLI for other platforms"
-for platform in darwin/arm64 windows/amd64 linux/arm64; do
-  GOOS=${platform%/*} GOARCH=${platform#*/} go build -o /dev/null ./cmd/fairlead
-  echo "   $platform builds"
-done
+go run ./test/platforms darwin/arm64 windows/amd64 linux/arm64

@@ -166,6 +166,9 @@ func (c *ControlPlane) controllerArgs(f files) []string {
 		"--cluster-signing-cert-file=" + c.certs.CA.File(), "--cluster-signing-key-file=" + c.certs.CA.KeyFile(),
 		"--cluster-cidr=" + c.cfg.PodCIDR.String(), "--service-cluster-ip-range=" + c.cfg.ServiceCIDR.String(),
 		"--cluster-name=" + c.cfg.Cluster,
+		// Each controller gets a service account at its start, one request after another: by upstream's 20 a second that alone
+		// takes four seconds, in which no pod is let in.
+		"--kube-api-qps=200", "--kube-api-burst=300",
 	}
 }
 
