@@ -17,10 +17,7 @@ step modules
 go mod verify > /dev/null
 go mod tidy -diff
 
-step vet
-go vet ./...
-
-step linter
+step "linter, with all that vet has"
 .tools/bin/golangci-lint run ./...
 
 step layout
