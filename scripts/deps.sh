@@ -20,7 +20,10 @@ needs=(
   "git                         /usr/bin/git                the version in the binary"
 )
 if [[ ${1:-} =~ ^(kube|conformance)$ ]]; then
-  needs+=("nftables /usr/sbin/nft the rules of services in clusters")
+  needs+=(
+    "nftables /usr/sbin/nft    the rules of services in clusters"
+    "openssl  /usr/bin/openssl makes certificates, in tests"
+  )
 fi
 if [ "${1:-}" = conformance ]; then
   needs+=(

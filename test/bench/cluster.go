@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,22 +63,50 @@ func measureCluster(ctx context.Context, program, kube string, w io.Writer) (err
 	return nil
 }
 
-// create makes the cluster and tells its stages apart by what 'fairlead kube create' says that it waits for.
+// created is how long a cluster took to be made.
+type created struct {
+	ready, all time.Duration
+	stages     string
+}
+
+// create makes the cluster three times and keeps the last.
 func (t town) create(ctx context.Context, w io.Writer) error {
+	var runs []created
+	for len(runs) < 3 {
+		if len(runs) > 0 {
+			if _, err := t.cli(ctx, "kube", "delete", "bench", "--yes"); err != nil {
+				return err
+			}
+		}
+		one, err := t.createOnce(ctx)
+		if err != nil {
+			return err
+		}
+		runs = append(runs, one)
+	}
+	slices.SortFunc(runs, func(a, b created) int { return cmp.Compare(a.ready, b.ready) })
+	median := runs[1]
+	fmt.Fprintf(w, "| `fairlead kube create` until the node is Ready, median of 3 | %.1f s: %s | 6 s |\n", median.ready.Seconds(), median.stages)
+	fmt.Fprintf(w, "| until the command returns, with roles, webhooks and credentials in place | %.1f s | |\n", median.all.Seconds())
+	_, err := t.cli(ctx, "kube", "get-credentials", "bench", "--admin", "--file", t.config)
+	return err
+}
+
+// createOnce tells the stages apart by what 'fairlead kube create' says that it waits for.
+func (t town) createOnce(ctx context.Context) (c created, err error) {
 	cmd := exec.CommandContext(ctx, t.program, "kube", "create", "bench", "--attach-acr", "myacr")
 	cmd.Env = append(os.Environ(), "FAIRLEAD_READY_FILE="+filepath.Join(t.dir, "ready.json"))
 	said, err := cmd.StderrPipe()
 	if err != nil {
-		return err
+		return c, err
 	}
 	begin := time.Now()
 	if err := cmd.Start(); err != nil {
-		return err
+		return c, err
 	}
 	var stages []string
 	var all, last string
 	var since time.Time
-	ready := time.Duration(0)
 	for lines := bufio.NewScanner(said); lines.Scan(); {
 		all += lines.Text() + "\n"
 		stage, _, _ := strings.Cut(strings.TrimPrefix(lines.Text(), "bench: "), ":") // what follows is about the same stage
@@ -87,16 +117,14 @@ func (t town) create(ctx context.Context, w io.Writer) error {
 			stages = append(stages, fmt.Sprintf("%s %.1f s", nodeName.ReplaceAllString(last, ""), time.Since(since).Seconds()))
 		}
 		if last, since = stage, time.Now(); strings.HasPrefix(stage, "settling") {
-			ready = time.Since(begin)
+			c.ready = time.Since(begin)
 		}
 	}
-	if err := cmd.Wait(); err != nil || ready == 0 {
-		return fmt.Errorf("fairlead kube create: %w\n%s", err, all)
+	if err := cmd.Wait(); err != nil || c.ready == 0 {
+		return c, fmt.Errorf("fairlead kube create: %w\n%s", err, all)
 	}
-	fmt.Fprintf(w, "| `fairlead kube create` until the node is Ready | %.1f s: %s | 6 s |\n", ready.Seconds(), strings.Join(stages, ", "))
-	fmt.Fprintf(w, "| until the command returns, with roles, webhooks and credentials in place | %.1f s | |\n", time.Since(begin).Seconds())
-	_, err = t.cli(ctx, "kube", "get-credentials", "bench", "--admin", "--file", t.config)
-	return err
+	c.all, c.stages = time.Since(begin), strings.Join(stages, ", ")
+	return c, nil
 }
 
 var nodeName = regexp.MustCompile(` aks-\S+`)
