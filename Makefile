@@ -46,6 +46,10 @@ conformance-kube: conformance-programs ## Upstream's Conformance suite for Kuber
 conformance-kube-slice: conformance-programs ## Some specs of that suite, of every sig, in less than 5 minutes
 	@scripts/conformance-kube.sh slice
 
+.PHONY: conformance-oci
+conformance-oci: deps build ## The OCI distribution specification's own conformance program, into docs/conformance
+	@scripts/conformance-oci.sh
+
 .PHONY: deps
 deps: ## Install what running and testing need (Debian packages); says what it installs
 	@scripts/deps.sh
