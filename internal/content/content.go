@@ -18,6 +18,7 @@ const (
 	MaxManifest   = 4 << 20 // bytes of a manifest or index
 	MaxRepository = 255     // characters of a repository's name
 	MaxTag        = 128     // characters of a tag
+	MaxMediaType  = 255     // characters of a media type: 127 of its type, '/', and 127 of its subtype (RFC 6838 section 4.2)
 )
 
 // Digest is "<algorithm>:<lower-case hex>", with sha256 or sha512 (OCI image spec, descriptor.md "Digests"). A Digest

@@ -37,6 +37,15 @@ var (
 // IsIndex reports whether m names other manifests rather than an image.
 func (m Manifest) IsIndex() bool { return isIndexType(m.MediaType) }
 
+// ArtifactTypeAsReferrer gives the artifact type by which a list of referrers shows m: its own, or that of an image's
+// config (OCI distribution spec 1.1, "Listing Referrers"). It may be "".
+func (m Manifest) ArtifactTypeAsReferrer() string {
+	if m.ArtifactType == "" && m.Config != nil {
+		return m.Config.MediaType
+	}
+	return m.ArtifactType
+}
+
 func isIndexType(mediaType string) bool {
 	return mediaType == MediaTypeIndex || mediaType == MediaTypeDockerIndex
 }
@@ -164,7 +173,7 @@ func fieldsOf(body []byte, known ...string) (map[string]bool, error) {
 			return nil, invalid("it is not JSON: %v", err)
 		}
 		name, _ := t.(string)
-		if fields[name] {
+		if _, before := fields[name]; before { // also as null
 			return nil, invalid("the field %q is given twice", clip(name))
 		}
 		for _, k := range known {
@@ -218,6 +227,8 @@ func (m *Manifest) check(fields map[string]bool) error {
 		return invalid("an image manifest without config")
 	case !index && !fields["layers"]:
 		return invalid("an image manifest without layers")
+	case len(m.ArtifactType) > MaxMediaType:
+		return tooLongType("artifactType", m.ArtifactType)
 	}
 	return m.checkDescriptors()
 }
@@ -250,5 +261,12 @@ func (d *Descriptor) check(where string) error {
 	if d.Size < 0 {
 		return ErrManifestInvalid.WithMessage("manifest invalid: %s.size is %d", where, d.Size).WithTarget(where + ".size")
 	}
+	if len(d.MediaType) > MaxMediaType {
+		return tooLongType(where+".mediaType", d.MediaType)
+	}
 	return nil
+}
+
+func tooLongType(where, mediaType string) error {
+	return ErrManifestInvalid.WithMessage("manifest invalid: %s has %d characters; a media type has at most %d", where, len(mediaType), MaxMediaType).WithTarget(where)
 }

@@ -42,6 +42,20 @@ func TestParseManifest(t *testing.T) {
 	}
 }
 
+func TestArtifactTypeAsReferrer(t *testing.T) {
+	for body, want := range map[string]string{
+		image: content.MediaTypeConfig,
+		index: "",
+		strings.Replace(image, `{`, `{"artifactType":"example/sbom",`, 1): "example/sbom",
+		strings.Replace(index, `{`, `{"artifactType":"example/list",`, 1): "example/list",
+	} {
+		m, err := content.ParseManifest("", []byte(body))
+		if got := m.ArtifactTypeAsReferrer(); err != nil || got != want {
+			t.Errorf("%s: %q, %v, want %q", body, got, err, want)
+		}
+	}
+}
+
 func TestParseManifestTakesTheTypeFromWhereItIsKnown(t *testing.T) {
 	bare := strings.Replace(image, `"mediaType":"`+content.MediaTypeManifest+`",`, "", 1)
 	for _, c := range []struct{ served, body, want string }{
@@ -81,6 +95,11 @@ func TestParseManifestRefuses(t *testing.T) {
 		"huge size":               {"", strings.Replace(image, `"size":2`, `"size":1e99`, 1), "not the JSON of a manifest"},
 		"bad digest":              {"", strings.Replace(index, sum, "sha256:../../x", 1), "manifests[0].digest"},
 		"bad subject (no digest)": {"", with(image, `"subject":{}`), "subject.digest"},
+		"subject that is a path":  {"", with(image, `"subject":{"mediaType":"x/y","digest":"sha256:../../x","size":1}`), "subject.digest"},
+		"subject of another kind": {"", with(image, `"subject":{"mediaType":"x/y","digest":"md5:d41d8cd98f00b204e9800998ecf8427e","size":1}`), "subject.digest"},
+		"subject given twice":     {"", with(image, `"subject":null,"subject":`+descriptor("x/y")), "given twice"},
+		"long artifact type":      {"", with(image, `"artifactType":"`+strings.Repeat("a", content.MaxMediaType+1)+`"`), "artifactType has 256 characters"},
+		"long type of a config":   {"", strings.Replace(image, content.MediaTypeConfig, strings.Repeat("a", content.MaxMediaType+1), 1), "config.mediaType has 256 characters"},
 		"null layer":              {"", `{"schemaVersion":2,"layers":[null],"config":` + descriptor("x/y") + `}`, "not a JSON object"},
 		"layers no array":         {"", `{"schemaVersion":2,"layers":{},"config":` + descriptor("x/y") + `}`, "JSON arrays"},
 		"two digests of a config": {"", strings.Replace(image, `"size":2`, `"Digest":"`+sum+`","size":2`, 1), "must be written"},
