@@ -54,6 +54,36 @@ func (v *View) MountBlob(ctx context.Context, from, to string, d content.Digest)
 	return v.service.meta.MountBlob(ctx, source, target, d)
 }
 
+// MountAnyBlob puts a blob into the repository to that one of the repositories among holds, or when among is nil any one of
+// the registry. The grant must allow reading the one and writing the other. ErrBlobUnknown when none holds it.
+func (v *View) MountAnyBlob(ctx context.Context, among []string, to string, d content.Digest) error {
+	from, err := v.holder(ctx, among, d)
+	if err != nil {
+		return err
+	}
+	return v.MountBlob(ctx, from, to, d)
+}
+
+// holder gives the name of a repository that holds a blob.
+func (v *View) holder(ctx context.Context, among []string, d content.Digest) (string, error) {
+	if !v.grant.Allows(ActionPull) {
+		return "", ErrDenied
+	}
+	if among == nil {
+		return v.service.meta.FindBlob(ctx, v.registry.ID, d)
+	}
+	for _, name := range among {
+		repo, err := v.repository(ActionPull, name)
+		if err != nil {
+			return "", err
+		}
+		if _, err = v.service.meta.HoldsBlob(ctx, repo, d); !errors.Is(err, ErrBlobUnknown) {
+			return name, err
+		}
+	}
+	return "", ErrBlobUnknown
+}
+
 // Chunk is a part of a blob that is being uploaded.
 type Chunk struct {
 	Start int64 // where it begins; AtEnd: behind what is there

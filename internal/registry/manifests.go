@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"fairlead.dev/internal/content"
@@ -29,45 +30,52 @@ func (v *View) Manifest(ctx context.Context, repository, reference string) (Mani
 func isDigest(reference string) bool { return strings.Contains(reference, ":") }
 
 // PutManifest stores a manifest of the given media type (content.ParseManifest says what an empty one means) under
-// reference, a tag or its digest. All that it names must be in the repository already, but for its subject and for
-// layers that may not be distributed. Besides the errors of content.ParseManifest: ErrTagInvalid, ErrDigestInvalid,
-// ErrManifestBlobUnknown.
-func (v *View) PutManifest(ctx context.Context, repository, reference, mediaType string, body []byte) (Manifest, error) {
+// reference, a tag or its digest, and points more tags to it. All that it names must be in the repository already, but for
+// its subject and for layers that may not be distributed. It gives what was stored. Besides the errors of
+// content.ParseManifest: ErrTagInvalid, ErrDigestInvalid, ErrManifestBlobUnknown.
+func (v *View) PutManifest(ctx context.Context, repository, reference, mediaType string, body []byte, tags ...string) (NewManifest, error) {
 	repo, err := v.repository(ActionPush, repository)
 	if err != nil {
-		return Manifest{}, err
+		return NewManifest{}, err
 	}
 	parsed, err := content.ParseManifest(mediaType, body)
 	if err != nil {
-		return Manifest{}, err
+		return NewManifest{}, err
 	}
 	m := NewManifest{
 		Manifest:     Manifest{MediaType: parsed.MediaType, Body: body},
-		ArtifactType: parsed.ArtifactType,
+		ArtifactType: parsed.ArtifactTypeAsReferrer(),
+		Annotations:  parsed.Annotations,
 		Time:         v.service.now(),
 	}
 	m.needs(parsed)
-	if m.Digest, m.Tag, err = address(reference, body); err != nil {
-		return Manifest{}, err
+	if err := m.address(reference, tags); err != nil {
+		return NewManifest{}, err
 	}
-	return m.Manifest, v.service.meta.PutManifest(ctx, repo, m)
+	return m, v.service.meta.PutManifest(ctx, repo, m)
 }
 
-// address gives the digest under which body is stored and the tag that is to point to it.
-func address(reference string, body []byte) (d content.Digest, tag string, err error) {
-	if !isDigest(reference) {
-		if !content.ValidTag(reference) {
-			return "", "", ErrTagInvalid
+// address sets the digest under which m is stored, sha256 unless reference is another, and the tags that are to point to it.
+func (m *NewManifest) address(reference string, tags []string) (err error) {
+	if isDigest(reference) {
+		if m.Digest, err = content.ParseDigest(reference); err != nil {
+			return err
 		}
-		return content.FromBytes(body), reference, nil
+		if !m.Digest.Verify(m.Body) {
+			return ErrDigestInvalid
+		}
+	} else {
+		m.Digest, tags = content.FromBytes(m.Body), append([]string{reference}, tags...)
 	}
-	if d, err = content.ParseDigest(reference); err != nil {
-		return "", "", err
+	for _, tag := range tags {
+		if !content.ValidTag(tag) {
+			return ErrTagInvalid
+		}
+		if !slices.Contains(m.Tags, tag) {
+			m.Tags = append(m.Tags, tag)
+		}
 	}
-	if !d.Verify(body) {
-		return "", "", ErrDigestInvalid
-	}
-	return d, "", nil
+	return nil
 }
 
 // needs sorts what m names by where it must be. An index may name something that is no manifest; that is a blob.
@@ -94,7 +102,8 @@ func (m *NewManifest) needs(parsed content.Manifest) {
 	}
 }
 
-// DeleteManifest removes a manifest and the tags that point to it; ErrRepositoryUnknown, ErrManifestUnknown.
+// DeleteManifest removes a manifest and the tags that point to it, and leaves those that refer to it;
+// ErrRepositoryUnknown, ErrManifestUnknown.
 func (v *View) DeleteManifest(ctx context.Context, repository string, d content.Digest) error {
 	repo, err := v.repository(ActionDelete, repository)
 	if err != nil {

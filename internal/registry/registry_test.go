@@ -118,10 +118,16 @@ func TestEveryMethodAsksTheGrant(t *testing.T) {
 		"Manifest":       {registry.ActionPull, func(v *registry.View) error { _, err := v.Manifest(ctx, "a", "v1"); return err }},
 		"PutManifest":    {registry.ActionPush, func(v *registry.View) error { _, err := v.PutManifest(ctx, "a", "v1", "", []byte("{")); return err }},
 		"DeleteManifest": {registry.ActionDelete, func(v *registry.View) error { return v.DeleteManifest(ctx, "a", d) }},
+		"Referrers": {registry.ActionPull, func(v *registry.View) error {
+			_, _, err := v.Referrers(ctx, "a", registry.ReferrerQuery{Subject: d, Limit: 1})
+			return err
+		}},
 		"OpenBlob":       {registry.ActionPull, func(v *registry.View) error { _, _, err := v.OpenBlob(ctx, "a", d); return err }},
 		"DeleteBlob":     {registry.ActionDelete, func(v *registry.View) error { return v.DeleteBlob(ctx, "a", d) }},
 		"MountBlob from": {registry.ActionPull, func(v *registry.View) error { return v.MountBlob(ctx, "a", "b", d) }},
 		"MountBlob to":   {registry.ActionPush, func(v *registry.View) error { return v.MountBlob(ctx, "a", "b", d) }},
+		"MountAny from":  {registry.ActionPull, func(v *registry.View) error { return v.MountAnyBlob(ctx, nil, "b", d) }},
+		"MountAny among": {registry.ActionPull, func(v *registry.View) error { return v.MountAnyBlob(ctx, []string{"a"}, "b", d) }},
 		"PutBlob":        {registry.ActionPush, func(v *registry.View) error { return v.PutBlob(ctx, "a", d, strings.NewReader("")) }},
 		"StartUpload":    {registry.ActionPush, func(v *registry.View) error { _, err := v.StartUpload(ctx, "a"); return err }},
 		"UploadSize":     {registry.ActionPush, func(v *registry.View) error { _, err := v.UploadSize(ctx, "a", "x"); return err }},

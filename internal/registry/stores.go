@@ -25,13 +25,22 @@ type Manifest struct {
 // NewManifest is a manifest on its way into a repository.
 type NewManifest struct {
 	Manifest
-	Tag          string               // "" for none
+	Tags         []string             // that are to point to it, each once
 	Blobs        []content.Descriptor // that the repository must hold
 	Children     []content.Descriptor // manifests that the repository must hold
 	Optional     []content.Descriptor // blobs that it names but that may lie elsewhere
 	Subject      content.Digest       // "" for none; need not exist
-	ArtifactType string
+	ArtifactType string               // as a referrer
+	Annotations  map[string]string    // as a referrer
 	Time         time.Time
+}
+
+// ReferrerQuery asks for a page of the manifests that have a subject.
+type ReferrerQuery struct {
+	Subject      content.Digest
+	ArtifactType string // "" for any
+	After        string // the digest that the page begins behind; "" for the first page
+	Limit        int    // of the page
 }
 
 // Tag is a name for a manifest.
@@ -53,6 +62,7 @@ type Upload struct {
 type Metadata interface {
 	RegistryStore
 	ManifestStore
+	ReferrerStore
 	TagStore
 	BlobStore
 	UploadStore
@@ -76,15 +86,24 @@ type RegistryStore interface {
 
 // ManifestStore keeps manifests.
 type ManifestStore interface {
-	// PutManifest adds a manifest, and points its tag to it, when the repository holds all that it names, in the sizes
-	// that it names: else ErrManifestBlobUnknown or content.ErrManifestInvalid. ErrRegistryUnknown.
+	// PutManifest adds a manifest, points its tags to it and notes to what it refers, when the repository holds all that it
+	// names, in the sizes that it names: else ErrManifestBlobUnknown or content.ErrManifestInvalid. ErrRegistryUnknown.
 	PutManifest(ctx context.Context, repo Repository, m NewManifest) error
 	// ManifestByDigest gives one; ErrRepositoryUnknown, ErrManifestUnknown.
 	ManifestByDigest(ctx context.Context, repo Repository, d content.Digest) (Manifest, error)
 	// ManifestByTag gives the one that a tag points to; ErrRepositoryUnknown, ErrManifestUnknown.
 	ManifestByTag(ctx context.Context, repo Repository, tag string) (Manifest, error)
-	// DeleteManifest removes one and the tags that point to it; ErrRepositoryUnknown, ErrManifestUnknown.
+	// DeleteManifest removes one with the tags that point to it, and with it what it refers to. Those that refer to it stay.
+	// ErrRepositoryUnknown, ErrManifestUnknown.
 	DeleteManifest(ctx context.Context, repo Repository, d content.Digest) error
+}
+
+// ReferrerStore keeps which manifest refers to which, which PutManifest and DeleteManifest write.
+type ReferrerStore interface {
+	// ListReferrers gives descriptors of the manifests of repo that q asks for, in order of digest: at most q.Limit of
+	// them, and fewer when they would take more than MaxReferrers bytes, but one if there is one. more tells whether there
+	// are others behind them. It costs what it gives, however many there are. A repository that does not exist has none.
+	ListReferrers(ctx context.Context, repo Repository, q ReferrerQuery) (page []content.Descriptor, more bool, err error)
 }
 
 // TagStore keeps tags, which PutManifest writes.
@@ -105,6 +124,8 @@ type BlobStore interface {
 	LinkBlob(ctx context.Context, repo Repository, d content.Digest, size int64, upload string) error
 	// MountBlob notes that to holds a blob which from holds; ErrBlobUnknown when from does not.
 	MountBlob(ctx context.Context, from, to Repository, d content.Digest) error
+	// FindBlob gives the name of one of the registry's repositories that hold a blob; ErrBlobUnknown.
+	FindBlob(ctx context.Context, registry resource.ID, d content.Digest) (repository string, err error)
 	// HoldsBlob gives the size of a blob that repo holds; ErrBlobUnknown.
 	HoldsBlob(ctx context.Context, repo Repository, d content.Digest) (size int64, err error)
 	// UnlinkBlob notes that repo holds a blob no longer; ErrBlobUnknown.

@@ -20,29 +20,38 @@ func (r request) scope() (scopeType, name string) {
 	return registry.ScopeRepository, r.repository
 }
 
-// authorize opens the view that a request may use. Whoever is not known, whose token is not good for the request, and
-// who has not the right all get the same 401 with a challenge, as ACR answers.
-func (h *handler) authorize(r *http.Request, reg registry.Registry, req request) (*registry.View, error) {
+// authorize opens the view that a request may use, and gives what its token opens. Whoever is not known, whose token is
+// not good for the request, and who has not the right all get the same 401 with a challenge, as ACR answers.
+//
+// So does whoever could read the repository to mount from, but with another token: clients come back with that one and are
+// spared an upload, while to those who may not read it the answer is an upload (spec, "Mounting a blob from another
+// repository").
+func (h *handler) authorize(r *http.Request, reg registry.Registry, req request) (*registry.View, bound, error) {
 	p, scopes, err := h.Auth.Authenticate(r.Context(), r, reg.ID)
 	if err != nil {
 		if kind := fault.KindOf(err); kind != fault.Unauthenticated && kind != fault.Denied {
-			return nil, err
+			return nil, bound{}, err
 		}
-		return nil, challenge(r, req, invalidToken).because(err)
+		return nil, bound{}, challenge(r, req, invalidToken).because(err)
 	}
 	api.WithPrincipal(r.Context(), p)
-	actions, ok := req.actions(bound{scopes: scopes, free: scopes == nil && !isBearer(r)})
+	with := bound{scopes: scopes, free: scopes == nil && !isBearer(r)}
+	actions, ok := req.actions(with)
 	if !ok {
-		return nil, challenge(r, req, insufficientScope)
+		return nil, bound{}, challenge(r, req, insufficientScope)
 	}
 	grant, err := h.Access.Grant(r.Context(), p, reg.ID, actions...)
 	if err != nil {
-		return nil, err
+		return nil, bound{}, err
 	}
 	if grant.IsZero() || !table[req.kind].anyRight && !grant.Allows(actions[0]) {
-		return nil, challenge(r, req, insufficientScope)
+		return nil, bound{}, challenge(r, req, insufficientScope)
 	}
-	return h.Registry.Open(grant, reg)
+	if req.from != "" && grant.Allows(registry.ActionPull) && !with.covers(registry.ScopeRepository, req.from, []string{pull}) {
+		return nil, bound{}, challenge(r, req, insufficientScope)
+	}
+	view, err := h.Registry.Open(grant, reg)
+	return view, with, err
 }
 
 // actions gives what the request needs the right to do, the indispensable first; ok is false when the token is not good
@@ -58,7 +67,7 @@ func (r request) actions(b bound) (actions []access.Action, ok bool) {
 	}
 	action, ok := registry.ActionOf(scopeType, name, op.needs[0])
 	actions = append(actions, action)
-	if r.mount != "" && b.covers(registry.ScopeRepository, r.from, []string{pull}) {
+	if r.mount != "" {
 		actions = append(actions, registry.ActionPull)
 	}
 	return actions, ok
@@ -75,6 +84,20 @@ func (b bound) covers(scopeType, name string, anyOf []string) bool {
 		return s.Type == scopeType && s.Name == name &&
 			slices.ContainsFunc(anyOf, func(a string) bool { return slices.Contains(s.Actions, a) })
 	})
+}
+
+// readable names the repositories that a token opens for reading; nil when that is bounded by the principal's rights alone.
+func (b bound) readable() []string {
+	if b.free {
+		return nil
+	}
+	names := []string{}
+	for _, s := range b.scopes {
+		if s.Type == registry.ScopeRepository && slices.Contains(s.Actions, pull) {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }
 
 func isBearer(r *http.Request) bool {
@@ -124,7 +147,7 @@ func challenge(r *http.Request, req request, because string) *unauthorized {
 	if asks := table[req.kind].asks; asks != "" {
 		scopeType, name := req.scope()
 		scope := scopeType + ":" + name + ":" + asks
-		if req.mount != "" {
+		if req.from != "" {
 			scope += " " + registry.ScopeRepository + ":" + req.from + ":" + pull
 		}
 		u.header += `,scope="` + scope + `"`

@@ -24,8 +24,8 @@ func (h *handler) deleteBlob(x exchange) error {
 }
 
 // startUpload answers POST …/blobs/uploads/: it takes a whole blob when the query names its digest, mounts the blob that
-// it names when the caller may read it where it lies, and begins an upload otherwise. A mount that is not allowed and
-// one of a blob that is not there look alike.
+// it names when the caller may read it where it lies (or anywhere, when no place is named), and begins an upload
+// otherwise. A mount that is not allowed and one of a blob that is not there look alike.
 func (h *handler) startUpload(x exchange) error {
 	ctx, repository := x.r.Context(), x.req.repository
 	if x.req.digest != "" {
@@ -36,7 +36,7 @@ func (h *handler) startUpload(x exchange) error {
 		return nil
 	}
 	if x.req.mount != "" {
-		err := x.view.MountBlob(ctx, x.req.from, repository, x.req.mount)
+		err := x.mount()
 		if err == nil {
 			x.created("/v2/"+repository+"/blobs/"+x.req.mount.String(), x.req.mount)
 			return nil
@@ -52,6 +52,13 @@ func (h *handler) startUpload(x exchange) error {
 	x.progress(u.ID, 0)
 	x.empty(http.StatusAccepted)
 	return nil
+}
+
+func (x exchange) mount() error {
+	if x.req.from == "" {
+		return x.view.MountAnyBlob(x.r.Context(), x.with.readable(), x.req.repository, x.req.mount)
+	}
+	return x.view.MountBlob(x.r.Context(), x.req.from, x.req.repository, x.req.mount)
 }
 
 // progress writes where an upload goes on, and how much of it has arrived. All of an upload's state that a client needs

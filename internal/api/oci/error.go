@@ -24,6 +24,7 @@ var answers = []struct { //nolint:gochecknoglobals // a constant in all but the 
 	{registry.ErrFull, http.StatusInsufficientStorage, "BLOB_UPLOAD_INVALID"},
 	{content.ErrManifestTooLarge, http.StatusRequestEntityTooLarge, ""},
 	{errRange, http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID"},
+	{errTags, http.StatusRequestURITooLong, ""},
 	{errMethod, http.StatusMethodNotAllowed, ""},
 }
 

@@ -52,6 +52,9 @@ func (h *handler) tags(x exchange) error {
 // linkNext points to the page behind last (RFC 8288).
 func (x exchange) linkNext(path, last string) {
 	query := url.Values{"last": {last}, "n": {strconv.Itoa(x.req.limit)}}
+	if x.req.filter != "" {
+		query.Set("artifactType", x.req.filter)
+	}
 	x.w.Header().Set("Link", "<"+path+"?"+query.Encode()+`>; rel="next"`)
 }
 
@@ -106,9 +109,15 @@ func (h *handler) putManifest(x exchange) error {
 	if err != nil {
 		return err
 	}
-	m, err := x.view.PutManifest(x.r.Context(), x.req.repository, x.req.reference, api.MediaType(x.r), body)
+	m, err := x.view.PutManifest(x.r.Context(), x.req.repository, x.req.reference, api.MediaType(x.r), body, x.req.tags...)
 	if err != nil {
 		return err
+	}
+	if m.Subject != "" {
+		x.w.Header().Set("OCI-Subject", m.Subject.String())
+	}
+	if len(x.req.tags) > 0 {
+		x.w.Header()["Oci-Tag"] = m.Tags
 	}
 	x.created("/v2/"+x.req.repository+"/manifests/"+m.Digest.String(), m.Digest)
 	return nil

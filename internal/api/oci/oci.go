@@ -74,6 +74,7 @@ var table = [kinds]operation{ //nolint:gochecknoglobals // a constant in all but
 	kindManifestPut:    {needs: []string{push}, asks: pullPush, handle: (*handler).putManifest},
 	kindManifestDelete: {needs: []string{remove}, asks: remove, handle: (*handler).deleteManifest},
 	kindTagDelete:      {needs: []string{remove}, asks: remove, handle: (*handler).deleteTag},
+	kindReferrers:      {needs: []string{pull}, asks: pull, handle: (*handler).referrers},
 	kindBlobGet:        {needs: []string{pull}, asks: pull, handle: (*handler).getBlob},
 	kindBlobDelete:     {needs: []string{remove}, asks: remove, handle: (*handler).deleteBlob},
 	kindUploadStart:    {needs: []string{push}, asks: pullPush, handle: (*handler).startUpload},
@@ -89,6 +90,7 @@ type exchange struct {
 	r    *http.Request
 	req  request
 	view *registry.View
+	with bound
 }
 
 // ServeHTTP implements http.Handler.
@@ -109,9 +111,9 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	view, err := h.authorize(r, reg, req)
+	view, with, err := h.authorize(r, reg, req)
 	if err != nil {
 		return err
 	}
-	return table[req.kind].handle(h, exchange{w, r, req, view})
+	return table[req.kind].handle(h, exchange{w, r, req, view, with})
 }

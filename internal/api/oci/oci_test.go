@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"fairlead.dev/internal/content"
+	"fairlead.dev/internal/registry"
 )
 
 func TestPushAndPull(t *testing.T) {
@@ -117,7 +118,8 @@ func TestChunkedUpload(t *testing.T) {
 }
 
 func TestMount(t *testing.T) {
-	c := newWorld(t).pusher()
+	w := newWorld(t)
+	c := w.pusher()
 	c.push("source", "v1", "layer")
 	mount := func(from string) string {
 		return "/v2/target/blobs/uploads/?mount=" + digest("layer") + "&from=" + from
@@ -126,13 +128,41 @@ func TestMount(t *testing.T) {
 	c.want(http.StatusAccepted, "POST", mount("../source"), nil)
 	c.want(http.StatusNotFound, "HEAD", "/v2/target/blobs/"+digest("layer"), nil)
 
-	// A token that opens only the target must not read the source, though its principal might.
+	// A token that opens only the target must not read the source, though its principal might: it is told which would. Whether
+	// there is such a blob, or such a repository, changes nothing.
 	narrow := c.withToken("repository:target:pull,push")
-	narrow.want(http.StatusAccepted, "POST", mount("source"), nil)
+	for _, from := range []string{"source", "elsewhere"} {
+		h, _ := narrow.want(http.StatusUnauthorized, "POST", mount(from), nil)
+		if want := `scope="repository:target:pull,push repository:` + from + `:pull",error="insufficient_scope"`; !strings.HasSuffix(h.Get("WWW-Authenticate"), want) {
+			t.Errorf("challenge %q, want %q", h.Get("WWW-Authenticate"), want)
+		}
+	}
+	// Nor where it leaves open from where.
+	narrow.want(http.StatusAccepted, "POST", mount(""), nil)
+	narrow.want(http.StatusNotFound, "HEAD", "/v2/target/blobs/"+digest("layer"), nil)
+	// A principal that may not read at all goes on with an upload, as no other token would help it.
+	blind := w.client()
+	blind.allow(registry.ActionPush)
+	for _, from := range []string{"source", "elsewhere", ""} {
+		blind.withToken("repository:target:pull,push").want(http.StatusAccepted, "POST", mount(from), nil)
+		blind.want(http.StatusAccepted, "POST", mount(from), nil)
+	}
 	narrow.want(http.StatusNotFound, "HEAD", "/v2/target/blobs/"+digest("layer"), nil)
 
-	c.withToken("repository:target:pull,push repository:source:pull").want(http.StatusCreated, "POST", mount("source"), nil)
-	c.want(http.StatusOK, "HEAD", "/v2/target/blobs/"+digest("layer"), nil)
+	wide := c.withToken("repository:target:pull,push repository:source:pull")
+	for name, mounted := range map[string]func(){
+		"from the source":                   func() { wide.want(http.StatusCreated, "POST", mount("source"), nil) },
+		"from wherever the token opens":     func() { wide.want(http.StatusCreated, "POST", mount(""), nil) },
+		"from wherever the principal reads": func() { c.want(http.StatusCreated, "POST", mount(""), nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			mounted()
+			c.want(http.StatusOK, "HEAD", "/v2/target/blobs/"+digest("layer"), nil)
+			c.want(http.StatusAccepted, "DELETE", "/v2/target/blobs/"+digest("layer"), nil)
+			c.want(http.StatusNotFound, "HEAD", "/v2/target/blobs/"+digest("layer"), nil)
+			c.want(http.StatusOK, "HEAD", "/v2/source/blobs/"+digest("layer"), nil)
+		})
+	}
 }
 
 func TestPages(t *testing.T) {
@@ -180,10 +210,11 @@ func TestRightsAreAskedAtEveryRequest(t *testing.T) {
 	for range 2 {
 		reader.want(http.StatusOK, "GET", "/v2/app/manifests/v1", nil)
 		reader.want(http.StatusOK, "GET", "/v2/app/tags/list", nil)
+		reader.want(http.StatusOK, "GET", "/v2/app/referrers/"+digest("config"), nil)
 		reader.want(http.StatusUnauthorized, "POST", "/v2/app/blobs/uploads/", nil)
 		reader.want(http.StatusUnauthorized, "DELETE", "/v2/app/manifests/v1", nil)
 		must(t, w.engine.Unassign(t.Context(), granted.ID))
-		for _, target := range []string{"/v2/", "/v2/app/manifests/v1", "/v2/app/tags/list", "/v2/app/blobs/" + digest("config")} {
+		for _, target := range []string{"/v2/", "/v2/app/manifests/v1", "/v2/app/tags/list", "/v2/app/referrers/" + digest("config"), "/v2/app/blobs/" + digest("config")} {
 			reader.want(http.StatusUnauthorized, "GET", target, nil)
 		}
 		granted = c.assign("AcrPull")
@@ -198,9 +229,10 @@ func TestTokenBoundsThePrincipal(t *testing.T) {
 	for scopes, refused := range map[string][]string{
 		"":                               {"GET /v2/app/manifests/v1", "GET /v2/app/tags/list", "GET /v2/_catalog"},
 		"repository:app:pull":            {"PUT /v2/app/manifests/v1", "POST /v2/app/blobs/uploads/", "DELETE /v2/app/manifests/v1", "GET /v2/_catalog"},
-		"repository:app:push":            {"GET /v2/app/manifests/v1", "DELETE /v2/app/manifests/v1", "GET /v2/app/tags/list"},
+		"repository:app:push":            {"GET /v2/app/manifests/v1", "GET /v2/app/referrers/" + digest("config"), "DELETE /v2/app/manifests/v1", "GET /v2/app/tags/list"},
 		"repository:app:delete":          {"GET /v2/app/manifests/v1", "PUT /v2/app/manifests/v1"},
-		"repository:app/other:pull":      {"GET /v2/app/manifests/v1"},
+		"repository:app/other:pull":      {"GET /v2/app/manifests/v1", "GET /v2/app/referrers/" + digest("config")},
+		"repository:app:metadata_read":   {"GET /v2/app/manifests/v1", "GET /v2/app/referrers/" + digest("config")},
 		"repository:ap:pull,push,delete": {"GET /v2/app/manifests/v1", "DELETE /v2/app/manifests/v1"},
 		"registry:catalog:*":             {"GET /v2/app/manifests/v1"},
 		"repository:app:*":               {"GET /v2/app/manifests/v1"},

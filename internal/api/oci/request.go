@@ -23,6 +23,7 @@ const (
 	kindManifestPut
 	kindManifestDelete
 	kindTagDelete
+	kindReferrers
 	kindBlobGet
 	kindBlobDelete
 	kindUploadStart
@@ -38,19 +39,26 @@ type request struct {
 	kind       kind
 	repository string
 	reference  string         // of a manifest: a tag or a digest
-	digest     content.Digest // of a blob; of an upload to commit; of an upload to start and commit in one, else ""
+	tags       []string       // more tags for a manifest that is put by digest
+	digest     content.Digest // of a blob; of a subject; of an upload to commit; of an upload to start and commit in one, else ""
 	mount      content.Digest // that an upload to start may be spared with, else ""
-	from       string         // the repository to mount from
+	from       string         // the repository to mount from; "" for any
 	upload     string         // its id, as the client has it
 	last       string         // the entry that a page begins behind
 	limit      int            // of a page
+	filter     string         // the artifact type that referrers must have, else ""
 }
+
+// maxTags is how many tags may come with a manifest; the specification asks for 10 at least.
+const maxTags = 64
 
 // Errors of requests, besides registry's.
 var (
 	errNoRoute = fault.New(fault.NotFound, "NOT_FOUND", "the path is none of the registry protocol")
 	errMethod  = fault.New(fault.Unsupported, "UNSUPPORTED", "the method is not supported for this path")
 	errRange   = fault.New(fault.Invalid, "RANGE_NOT_SATISFIABLE", "the content does not have the range that is asked for")
+	errTags    = fault.New(fault.Invalid, "TAGS_INVALID", "too many tags at once")
+	errHash    = fault.New(fault.Invalid, "DIGEST_INVALID", "digest-algorithm must be sha256 or sha512")
 	errPage    = fault.New(fault.Invalid, "PAGINATION_NUMBER_INVALID", "the number of entries a page (n) must be 0 or more")
 )
 
@@ -76,7 +84,9 @@ func parse(method, path string, query url.Values) (request, error) {
 	case what == "tags" && end == "list":
 		return parsePage(method, query, request{kind: kindTags, repository: name})
 	case what == "manifests":
-		return parseManifest(method, name, end)
+		return parseManifest(method, name, end, query)
+	case what == "referrers":
+		return parseReferrers(method, name, end, query)
 	case what == "blobs" && end == "uploads":
 		return parseStart(method, name, query)
 	case what == "blobs":
@@ -126,7 +136,7 @@ func parsePage(method string, query url.Values, r request) (request, error) {
 	return only(method, http.MethodGet, r)
 }
 
-func parseManifest(method, name, reference string) (request, error) {
+func parseManifest(method, name, reference string, query url.Values) (request, error) {
 	r := request{repository: name, reference: reference}
 	byDigest := strings.Contains(reference, ":")
 	if byDigest {
@@ -144,6 +154,12 @@ func parseManifest(method, name, reference string) (request, error) {
 		if !byDigest && !content.ValidTag(reference) {
 			return request{}, registry.ErrTagInvalid
 		}
+		if byDigest {
+			var err error
+			if r.tags, err = tagsOf(query); err != nil {
+				return request{}, err
+			}
+		}
 	case method == http.MethodDelete && byDigest:
 		r.kind = kindManifestDelete
 	case method == http.MethodDelete:
@@ -152,6 +168,28 @@ func parseManifest(method, name, reference string) (request, error) {
 		return request{}, errMethod
 	}
 	return r.named()
+}
+
+// tagsOf reads the tags that a manifest is to get besides (spec after 1.1.1, "Pushing Manifests").
+func tagsOf(query url.Values) ([]string, error) {
+	tags := query["tag"]
+	if len(tags) > maxTags {
+		return nil, errTags.WithMessage("%d tags at once are too many: at most %d are taken", len(tags), maxTags)
+	}
+	for _, tag := range tags {
+		if !content.ValidTag(tag) {
+			return nil, registry.ErrTagInvalid
+		}
+	}
+	return tags, nil
+}
+
+func parseReferrers(method, name, subject string, query url.Values) (r request, err error) {
+	r = request{kind: kindReferrers, repository: name, filter: query.Get("artifactType")}
+	if r.digest, err = content.ParseDigest(subject); err != nil {
+		return request{}, err
+	}
+	return parsePage(method, query, r)
 }
 
 func parseBlob(method, name, digest string) (r request, err error) {
@@ -174,10 +212,15 @@ func parseStart(method, name string, query url.Values) (r request, err error) {
 			return request{}, err
 		}
 	}
+	// Which one an upload will be is told at its end, too; here a client learns early that there is no such algorithm.
+	if a := query.Get("digest-algorithm"); a != "" && a != "sha256" && a != "sha512" {
+		return request{}, errHash
+	}
 	// What cannot be mounted is uploaded: the answer is an upload, not an error (spec, "Mounting a blob from another
 	// repository").
-	if d, err := content.ParseDigest(query.Get("mount")); err == nil && content.ValidRepository(query.Get("from")) {
-		r.mount, r.from = d, query.Get("from")
+	from := query.Get("from")
+	if d, err := content.ParseDigest(query.Get("mount")); err == nil && (from == "" || content.ValidRepository(from)) {
+		r.mount, r.from = d, from
 	}
 	return only(method, http.MethodPost, r)
 }

@@ -185,6 +185,21 @@ func (c *client) assign(role string) access.Assignment {
 	return a
 }
 
+// allow gives a role of its own for just these actions.
+func (c *client) allow(actions ...access.Action) {
+	c.w.t.Helper()
+	var names []string
+	for _, a := range actions {
+		names = append(names, a.Name)
+	}
+	role, err := c.w.engine.PutRole(context.Background(), access.RoleDefinition{
+		Name: "only " + strings.Join(names, " "), Permissions: []access.Permission{{Actions: names}},
+		AssignableScopes: []resource.ID{resource.MustParseID("/subscriptions/s")},
+	})
+	must(c.w.t, err)
+	c.assign(role.GUID)
+}
+
 // pusher may pull, push and delete.
 func (w *world) pusher() *client { return w.client("AcrPush", "AcrDelete") }
 

@@ -11,7 +11,7 @@ import (
 	"fairlead.dev/internal/registry"
 )
 
-// PutManifest adds a manifest and its tag; see registry.ManifestStore. What the manifest names is looked up in the same
+// PutManifest adds a manifest, its tags and what it refers to; see registry.ManifestStore. What the manifest names is looked up in the same
 // transaction, so that nothing can be removed between the check and the write.
 func (s *Registry) PutManifest(ctx context.Context, repo registry.Repository, m registry.NewManifest) error {
 	err := s.db.tx(ctx, func(tx *sql.Tx) error {
@@ -60,13 +60,14 @@ func insertManifest(ctx context.Context, tx *sql.Tx, number int64, m registry.Ne
 			return err
 		}
 	}
-	if m.Tag == "" {
-		return nil
+	for _, tag := range m.Tags {
+		if _, err := tx.ExecContext(ctx, `insert into tags (repository, name_key, name, digest, updated) values ($1, $2, $3, $4, $5)
+			on conflict (repository, name_key, name) do update set digest = excluded.digest, updated = excluded.updated`,
+			number, strings.ToLower(tag), tag, string(m.Digest), micros(m.Time)); err != nil {
+			return err
+		}
 	}
-	_, err = tx.ExecContext(ctx, `insert into tags (repository, name_key, name, digest, updated) values ($1, $2, $3, $4, $5)
-		on conflict (repository, name_key, name) do update set digest = excluded.digest, updated = excluded.updated`,
-		number, strings.ToLower(m.Tag), m.Tag, string(m.Digest), micros(m.Time))
-	return err
+	return insertReferrer(ctx, tx, number, m)
 }
 
 // ManifestByDigest gives a manifest; see registry.ManifestStore.
@@ -96,7 +97,8 @@ func (s *Registry) manifest(ctx context.Context, repo registry.Repository, unkno
 	return m, wrap(err, "reading a manifest")
 }
 
-// DeleteManifest removes a manifest and, by the schema, the tags that point to it; see registry.ManifestStore.
+// DeleteManifest removes a manifest and, by the schema, the tags that point to it and what it refers to; see
+// registry.ManifestStore.
 func (s *Registry) DeleteManifest(ctx context.Context, repo registry.Repository, d content.Digest) error {
 	err := s.change(ctx, repo, func(tx *sql.Tx, number int64) error {
 		result, err := tx.ExecContext(ctx, `delete from manifests where repository = $1 and digest = $2`, number, string(d))

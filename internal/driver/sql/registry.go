@@ -197,6 +197,16 @@ func (s *Registry) MountBlob(ctx context.Context, from, to registry.Repository, 
 	return wrap(err, "mounting blob %s", d)
 }
 
+// FindBlob finds one of a registry's repositories that hold a blob; see registry.BlobStore.
+func (s *Registry) FindBlob(ctx context.Context, id resource.ID, d content.Digest) (name string, err error) {
+	err = s.db.read.QueryRowContext(ctx, `select r.name from repository_blobs b join repositories r on r.number = b.repository
+		where b.digest = $3 and r.tenant = $1 and r.registry = $2 limit 1`, s.tenant, id.Key(), string(d)).Scan(&name)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = registry.ErrBlobUnknown
+	}
+	return name, wrap(err, "finding blob %s", d)
+}
+
 // HoldsBlob gives a blob's size; registry.ErrBlobUnknown.
 func (s *Registry) HoldsBlob(ctx context.Context, repo registry.Repository, d content.Digest) (int64, error) {
 	size, err := s.held(ctx, s.db.read, repo, d)

@@ -25,6 +25,7 @@ func Metadata(t *testing.T, open func(t *testing.T) registry.Metadata) {
 		"DeleteRegistry":          testDeleteRegistry,
 		"BlobsStayInRepositories": testBlobsStayInRepositories,
 		"Mount":                   testMount,
+		"FindBlob":                testFindBlob,
 		"Manifests":               testManifests,
 		"ManifestNeedsItsParts":   testManifestNeedsItsParts,
 		"DeleteManifest":          testDeleteManifest,
@@ -34,6 +35,9 @@ func Metadata(t *testing.T, open func(t *testing.T) registry.Metadata) {
 		"Uploads":                 testUploads,
 		"ConcurrentPushes":        testConcurrentPushes,
 	} {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
+	for name, test := range referrerTests {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
 }
@@ -80,10 +84,14 @@ func blobOf(t *testing.T, m registry.Metadata, repo registry.Repository, text st
 }
 
 func manifestOf(body, tag string, at time.Time, blobs ...content.Descriptor) registry.NewManifest {
-	return registry.NewManifest{
+	m := registry.NewManifest{
 		Manifest: registry.Manifest{Digest: content.FromBytes([]byte(body)), MediaType: content.MediaTypeManifest, Body: []byte(body)},
-		Tag:      tag, Blobs: blobs, Time: at,
+		Blobs:    blobs, Time: at,
 	}
+	if tag != "" {
+		m.Tags = []string{tag}
+	}
+	return m
 }
 
 func testRegistries(t *testing.T, m registry.Metadata) {
@@ -177,6 +185,19 @@ func testMount(t *testing.T, m registry.Metadata) {
 	}
 }
 
+func testFindBlob(t *testing.T, m registry.Metadata) {
+	put(t, m, acme, other)
+	d := blobOf(t, m, in(other, "elsewhere"), "layer").Digest
+	_, err := m.FindBlob(t.Context(), acme, d)
+	wantErr(t, err, registry.ErrBlobUnknown)
+	blobOf(t, m, in(acme, "a"), "layer")
+	blobOf(t, m, in(acme, "b"), "layer")
+	noErr(t, m.UnlinkBlob(t.Context(), in(acme, "a"), d))
+	if name, err := m.FindBlob(t.Context(), acme, d); err != nil || name != "b" {
+		t.Errorf("found in %q, %v", name, err)
+	}
+}
+
 func testManifests(t *testing.T, m registry.Metadata) {
 	put(t, m, acme)
 	repo := in(acme, "app")
@@ -194,7 +215,7 @@ func testManifests(t *testing.T, m registry.Metadata) {
 	if diff := cmp.Diff(first.Manifest, got); diff != "" {
 		t.Error(diff)
 	}
-	first.Tag, first.MediaType = "V1", content.MediaTypeDockerManifest
+	first.Tags, first.MediaType = []string{"V1"}, content.MediaTypeDockerManifest
 	noErr(t, m.PutManifest(t.Context(), repo, first))
 	if got, err = m.ManifestByTag(t.Context(), repo, "V1"); err != nil || got.MediaType != content.MediaTypeDockerManifest || got.Digest != first.Digest {
 		t.Errorf("%+v, %v", got, err)
@@ -239,8 +260,13 @@ func testDeleteManifest(t *testing.T, m registry.Metadata) {
 	one, two := manifestOf(`{"n":1}`, "one", start), manifestOf(`{"n":2}`, "two", start)
 	noErr(t, m.PutManifest(t.Context(), repo, one))
 	noErr(t, m.PutManifest(t.Context(), repo, two))
-	one.Tag = "also-one"
+	one.Tags = []string{"also-one", "one-more"}
 	noErr(t, m.PutManifest(t.Context(), repo, one))
+	for _, tag := range []string{"one", "also-one", "one-more"} {
+		if got, err := m.ManifestByTag(t.Context(), repo, tag); err != nil || got.Digest != one.Digest {
+			t.Errorf("%s: %+v, %v", tag, got, err)
+		}
+	}
 
 	noErr(t, m.DeleteTag(t.Context(), repo, "two"))
 	wantErr(t, m.DeleteTag(t.Context(), repo, "two"), registry.ErrTagUnknown)
