@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -91,6 +92,45 @@ func TestCraneIndex(t *testing.T) {
 	have, err := partial.Descriptor(got)
 	if must(t, err); have.Digest != want.Digest || have.MediaType != want.MediaType {
 		t.Errorf("%+v, want %+v", have, want)
+	}
+}
+
+// TestCraneReferrers attaches an artifact to an image and finds it by the image: through the API, without a tag in its place.
+func TestCraneReferrers(t *testing.T) {
+	w := newWorld(t)
+	c := w.pusher()
+	image, err := random.Image(1000, 1)
+	must(t, err)
+	ref, err := name.ParseReference(w.host() + "/app:v1")
+	must(t, err)
+	must(t, remote.Write(ref, image, c.remote()...))
+	subject, err := partial.Descriptor(image)
+	must(t, err)
+	config := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), "application/vnd.example.sbom")
+	annotated := mutate.Annotations(config, map[string]string{"org.example.tool": "scan"})
+	artifact, ok := mutate.Subject(annotated, *subject).(v1.Image) // the last, as any other takes it away
+	if !ok {
+		t.Fatal("no image any more")
+	}
+	digest, err := artifact.Digest()
+	must(t, err)
+	must(t, remote.Write(ref.Context().Digest(digest.String()), artifact, c.remote()...))
+	for artifactType, want := range map[string]int{"": 1, "application/vnd.example.sbom": 1, "application/vnd.example.none": 0} {
+		options := c.remote()
+		if artifactType != "" {
+			options = append(options, remote.WithFilter("artifactType", artifactType))
+		}
+		index, err := remote.Referrers(ref.Context().Digest(subject.Digest.String()), options...)
+		must(t, err)
+		list, err := index.IndexManifest()
+		must(t, err)
+		if len(list.Manifests) != want || want == 1 && (list.Manifests[0].Digest != digest || list.Manifests[0].Annotations["org.example.tool"] != "scan") {
+			t.Errorf("of type %q: %+v", artifactType, list.Manifests)
+		}
+	}
+	tags, err := crane.ListTags(ref.Context().Name(), c.crane()...)
+	if err != nil || !slices.Equal(tags, []string{"v1"}) {
+		t.Errorf("tags %v, %v", tags, err)
 	}
 }
 
