@@ -24,11 +24,7 @@ type attempt struct {
 // measureApply takes a container group from its PUT to running: cold, with the image not on the node, then warm, with
 // another group of the same image, and with one that may use little of a core, as its own start may not use more either.
 func measureApply(ctx context.Context, program string, _ time.Duration, w io.Writer) (err error) {
-	dir, err := workDir()
-	if err != nil {
-		return err
-	}
-	s, err := start(program, dir)
+	s, err := start(program)
 	if err != nil {
 		return err
 	}

@@ -35,11 +35,7 @@ func measureCluster(ctx context.Context, program, kube string, w io.Writer) (err
 	if err != nil {
 		return err
 	}
-	dir, err := workDir()
-	if err != nil {
-		return err
-	}
-	s, err := start(program, dir)
+	s, err := start(program)
 	if err != nil {
 		return err
 	}
@@ -54,7 +50,7 @@ func measureCluster(ctx context.Context, program, kube string, w io.Writer) (err
 	}
 	fmt.Fprint(w, "\n## A cluster of one node\n\n| | measured | aim |\n|---|---|---|\n")
 	fmt.Fprintf(w, "| fairlead-kube | %d MiB | |\n", size.Size()>>20)
-	t := town{server: s, kube: kube, config: filepath.Join(dir, "kubeconfig")}
+	t := town{server: s, kube: kube, config: filepath.Join(s.dir, "kubeconfig")}
 	for _, step := range []func(context.Context, io.Writer) error{t.create, t.replicas, t.rest, t.rollout} {
 		if err := step(ctx, w); err != nil {
 			return err
@@ -94,8 +90,7 @@ func (t town) create(ctx context.Context, w io.Writer) error {
 
 // createOnce tells the stages apart by what 'fairlead kube create' says that it waits for.
 func (t town) createOnce(ctx context.Context) (c created, err error) {
-	cmd := exec.CommandContext(ctx, t.program, "kube", "create", "bench", "--attach-acr", "myacr")
-	cmd.Env = append(os.Environ(), "FAIRLEAD_READY_FILE="+filepath.Join(t.dir, "ready.json"))
+	cmd := t.command(ctx, "kube", "create", "bench", "--attach-acr", "myacr")
 	said, err := cmd.StderrPipe()
 	if err != nil {
 		return c, err

@@ -81,8 +81,12 @@ type server struct {
 	took         time.Duration
 }
 
-// start runs `fairlead up` in a new directory, or again in dir, and returns when it is ready.
-func start(program, dir string) (*server, error) {
+// start runs `fairlead up` in a new directory and returns when it is ready.
+func start(program string) (*server, error) {
+	dir, err := workDir()
+	if err != nil {
+		return nil, err
+	}
 	s := &server{program: program, dir: dir}
 	file := filepath.Join(dir, "ready.json")
 	s.cmd = exec.Command(program, "up", "--data", filepath.Join(dir, "data"), "--listen", "127.0.0.1:0", "--ready-file", file)
@@ -122,11 +126,16 @@ func (s *server) stop() error {
 	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
-// cli runs a command of the CLI and gives what it prints.
-func (s *server) cli(ctx context.Context, args ...string) ([]byte, error) {
+// command gives a command of the CLI that speaks to the server.
+func (s *server) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, s.program, args...)
 	cmd.Env = append(os.Environ(), "FAIRLEAD_READY_FILE="+filepath.Join(s.dir, "ready.json"))
-	out, err := cmd.Output()
+	return cmd
+}
+
+// cli runs a command of the CLI and gives what it prints.
+func (s *server) cli(ctx context.Context, args ...string) ([]byte, error) {
+	out, err := s.command(ctx, args...).Output()
 	if exit := new(exec.ExitError); errors.As(err, &exit) {
 		err = fmt.Errorf("fairlead %s: %w: %s", strings.Join(args, " "), err, exit.Stderr)
 	}
@@ -149,11 +158,7 @@ func measureStart(_ context.Context, program string, _ time.Duration, w io.Write
 	var took []time.Duration
 	var memory, daemon int64
 	for range runs {
-		dir, err := workDir()
-		if err != nil {
-			return err
-		}
-		s, err := start(program, dir)
+		s, err := start(program)
 		if err != nil {
 			return err
 		}

@@ -65,11 +65,7 @@ func measureServing(ctx context.Context, program string, seconds time.Duration, 
 }
 
 func fairleadLoad(ctx context.Context, program string, seconds time.Duration) (l load, err error) {
-	dir, err := workDir()
-	if err != nil {
-		return l, err
-	}
-	s, err := start(program, dir)
+	s, err := start(program)
 	if err != nil {
 		return l, err
 	}

@@ -11,8 +11,8 @@ import (
 	"fairlead.dev/internal/registry"
 )
 
-// PutManifest adds a manifest, its tags and what it refers to; see registry.ManifestStore. What the manifest names is looked up in the same
-// transaction, so that nothing can be removed between the check and the write.
+// PutManifest adds a manifest, its tags and what it refers to; see registry.ManifestStore. What the manifest names is looked
+// up in the same transaction, so that nothing can be removed between the check and the write.
 func (s *Registry) PutManifest(ctx context.Context, repo registry.Repository, m registry.NewManifest) error {
 	err := s.db.tx(ctx, func(tx *sql.Tx) error {
 		number, err := s.ensure(ctx, tx, repo)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -31,6 +32,8 @@ func programMain() int {
 	if err := os.Mkdir(os.Args[1]+".started", 0o700); err == nil {
 		return 7
 	}
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, unix.SIGTERM)
 	said, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
 	if err != nil {
 		return 8
@@ -38,7 +41,7 @@ func programMain() int {
 	if _, err := said.Write([]byte("STATUS=nearly\nREADY=1")); err != nil {
 		return 9
 	}
-	time.Sleep(time.Hour)
+	<-told
 	return 0
 }
 
