@@ -12,31 +12,16 @@ programs=$cache/programs
 results=$cache/results-$mode
 rm -rf "$results"
 mkdir -p "$results"
-export PATH=$PWD/bin:$PATH
-
-work=$(mktemp -d "${TMPDIR:-/tmp}/fairlead-conformance.XXXXXX")
-export FAIRLEAD_READY_FILE=$work/ready.json
-server=
+source scripts/server.sh conformance
 runs=()
-finish() {
-  local code=$?
-  trap - EXIT
-  trap '' INT TERM # what is left to do is short, and has to be done
+ending() {
+  local run
   for run in "${runs[@]}"; do # each leads a process group of its own
     kill -KILL -- "-$run" 2> /dev/null || true
     wait "$run" 2> /dev/null || true
   done
-  if [ -n "$server" ]; then
-    cp "$work/up.log" "$results/fairlead.log"
-    fairlead down --purge --data "$work/data" > "$work/down.log" 2>&1 || { cat "$work/down.log"; code=1; }
-    wait "$server" || true
-  fi
-  rm -rf "$work"
-  exit "$code"
+  [ -z "$server" ] || cp "$work/up.log" "$results/fairlead.log"
 }
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 
 say() { printf '%s %s\n' "$(date +%T)" "$*"; }
 
@@ -48,12 +33,7 @@ if [ ! -e "$images/index.json" ]; then
 fi
 
 say "starting Fairlead and a cluster of two nodes"
-fairlead up --data "$work/data" --listen 127.0.0.1:0 --ready-file "$FAIRLEAD_READY_FILE" > "$work/up.out" 2> "$work/up.log" &
-server=$!
-until grep -q '^Fairlead is ready' "$work/up.out" 2> /dev/null; do
-  kill -0 "$server" 2> /dev/null || { cat "$work/up.log" >&2; exit 1; }
-  read -rt 0.05 <> <(:) || true
-done
+start
 fairlead registry create "$registry" > /dev/null
 # push LAYOUT pushes all images of a layout.
 push() {

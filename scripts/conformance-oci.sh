@@ -10,25 +10,9 @@ registry=myacr versions=(stable dev)
 results=$PWD/.cache/conformance-oci
 rm -rf "$results"
 mkdir -p "$results"
-export PATH=$PWD/bin:$PATH LC_ALL=C
-
-work=$(mktemp -d "${TMPDIR:-/tmp}/fairlead-conformance-oci.XXXXXX")
-export FAIRLEAD_READY_FILE=$work/ready.json
-server=
-finish() {
-  local code=$?
-  trap - EXIT INT TERM
-  if [ -n "$server" ]; then
-    cp "$work/up.log" "$results/fairlead.log"
-    fairlead down --purge --data "$work/data" > "$work/down.log" 2>&1 || { cat "$work/down.log"; code=1; }
-    wait "$server" || true
-  fi
-  rm -rf "$work"
-  exit "$code"
-}
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+export LC_ALL=C
+source scripts/server.sh conformance-oci
+ending() { [ -z "$server" ] || cp "$work/up.log" "$results/fairlead.log"; }
 
 say() { printf '%s %s\n' "$(date +%T)" "$*"; }
 
@@ -36,12 +20,7 @@ module=github.com/opencontainers/distribution-spec/conformance
 (cd test/ociconformance && GOFLAGS=-buildvcs=false CGO_ENABLED=0 go build -trimpath -o "$work/conformance" "$module")
 release=$(cd test/ociconformance && go list -m -f '{{.Version}}' "$module")
 
-fairlead up --data "$work/data" --listen 127.0.0.1:0 --compute none --ready-file "$FAIRLEAD_READY_FILE" > "$work/up.out" 2> "$work/up.log" &
-server=$!
-until grep -q '^Fairlead is ready' "$work/up.out" 2> /dev/null; do
-  kill -0 "$server" 2> /dev/null || { cat "$work/up.log" >&2; exit 1; }
-  read -rt 0.05 <> <(:) || true
-done
+start --compute none
 fairlead registry create "$registry" > /dev/null
 fairlead sp create --name conformance --output json > "$work/sp.json"
 for role in AcrPush AcrDelete; do # AcrPush pulls, too

@@ -5,20 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-export PATH=$PWD/bin:$PATH
-work=$(mktemp -d "${TMPDIR:-/tmp}/fairlead-demo.XXXXXX")
-export FAIRLEAD_READY_FILE=$work/ready.json
-server=
-finish() {
-  local code=$?
-  trap - EXIT INT TERM
-  [ -z "$server" ] || fairlead down --purge --data "$work/data" > "$work/down.log" 2>&1 || { cat "$work/down.log"; code=1; }
-  [ -z "$server" ] || wait "$server" || true
-  rm -rf "$work"
-  exit "$code"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
+source scripts/server.sh demo
 
 if [ -t 1 ]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; else bold= dim= plain=; fi
 chapter() { printf '\n%s== %s ==%s\n' "$bold" "$1" "$plain"; }
@@ -44,12 +31,7 @@ began=$SECONDS
 
 chapter "Fairlead starts with an empty directory"
 say "One process: a registry, a directory of identities with a token service, role-based access, and compute."
-fairlead up --data "$work/data" --listen 127.0.0.1:0 --ready-file "$FAIRLEAD_READY_FILE" > "$work/up.out" 2> "$work/up.log" &
-server=$!
-until grep -q '^Fairlead is ready' "$work/up.out" 2> /dev/null; do
-  kill -0 "$server" 2> /dev/null || { cat "$work/up.log" >&2; exit 1; }
-  read -rt 0.05 <> <(:) || true
-done
+start
 grep '^Fairlead is ready' "$work/up.out"
 
 chapter "A private registry, and an image in it"
